@@ -1,0 +1,2 @@
+//! The broker as a library, so that tests can hold a shard.
+#![forbid(unsafe_code)]

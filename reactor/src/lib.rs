@@ -1,0 +1,1 @@
+//! One executor over one `io_uring`, one per core.
