@@ -1,4 +1,11 @@
 //! See the crate description.
 #![forbid(unsafe_code)]
 
+pub mod corrupt;
+pub mod leader_epochs;
+pub mod offset_index;
+pub mod time_index;
 pub mod types;
+
+#[cfg(test)]
+mod seeded;

@@ -112,7 +112,7 @@ impl Offset {
     #[inline]
     pub fn relative_to(self, base: SegmentBase) -> Option<u32> {
         let relative = self.since(base.offset())?;
-        u32::try_from(relative).ok().filter(|relative| *relative <= i32::MAX as u32)
+        u32::try_from(relative).ok().filter(|relative| i32::try_from(*relative).is_ok())
     }
 }
 
