@@ -182,6 +182,12 @@ impl Attributes {
         Codec::from_id(id).ok_or(BatchError::Codec(id))
     }
 
+    /// The same attributes with another codec.
+    #[must_use]
+    pub fn with_codec(self, codec: Codec) -> Self {
+        Self((self.0 & !Self::CODEC) | i16::from(codec.id()))
+    }
+
     /// Which clock the timestamps are of.
     #[must_use]
     pub fn timestamp_type(self) -> TimestampType {
@@ -421,7 +427,7 @@ pub fn set_append_time(batch: &mut [u8], now_ms: i64) {
 }
 
 /// Computes and sets the CRC of exactly one batch.
-pub(crate) fn set_crc(batch: &mut [u8]) {
+pub fn set_crc(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[ATTRIBUTES_AT..]);
     batch[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
 }
