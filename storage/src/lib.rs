@@ -4,6 +4,7 @@
 pub mod corrupt;
 pub mod leader_epochs;
 pub mod offset_index;
+pub mod producer_state;
 pub mod time_index;
 pub mod types;
 
