@@ -1,0 +1,42 @@
+//! `AlterConfigs` (key 33): replace all configurations of a resource; old tools only.
+
+use super::types::Str;
+
+messages! {
+    api AlterConfigs: AlterConfigsRequest -> AlterConfigsResponse, versions 0-2;
+    flexible 2+;
+
+    /// Resources to change.
+    struct AlterConfigsRequest {
+        resources: Vec<AlterConfigsResource> [0+],
+        validate_only: bool [0+],
+    }
+
+    /// One resource to change.
+    struct AlterConfigsResource {
+        resource_type: i8 [0+],
+        resource_name: Str [0+],
+        configs: Vec<AlterableConfig> [0+],
+    }
+
+    /// One configuration to change.
+    struct AlterableConfig {
+        name: Str [0+],
+        value: Option<Str> [0+],
+    }
+
+    /// The outcome for each resource.
+    struct AlterConfigsResponse {
+        /// How long the client was, or is to be, held back for its quota (KIP-219).
+        throttle_time_ms: i32 [0+],
+        responses: Vec<AlterConfigsResourceResponse> [0+],
+    }
+
+    /// The outcome for one resource.
+    struct AlterConfigsResourceResponse {
+        error_code: i16 [0+],
+        error_message: Option<Str> [0+],
+        resource_type: i8 [0+],
+        resource_name: Str [0+],
+    }
+}

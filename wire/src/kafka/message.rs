@@ -1,0 +1,310 @@
+//! The one macro in which every message is declared, and the traits it implements.
+//!
+//! A declaration reads like Kafka's schema of the message:
+//!
+//! ```text
+//! messages! {
+//!     api Metadata: MetadataRequest -> MetadataResponse, versions 0-13;
+//!     flexible 9+;
+//!
+//!     /// Which topics to describe.
+//!     struct MetadataRequest {
+//!         topics: Option<Vec<MetadataRequestTopic>> [0+ null 1+],
+//!         allow_auto_topic_creation: bool [4+] = true,
+//!         include_cluster_authorized_operations: bool [8-10],
+//!         ...
+//!     }
+//! }
+//! ```
+//!
+//! In brackets: the versions that have the field (`4+`, `8-10`); `null 1+`, the versions in which an [`Option`] may be
+//! null, when those are not all of them; `tag 0`, when the field is a tagged one (KIP-482); `ignorable`, when a value other
+//! than the default may be left out of versions that lack the field. After `=` comes a default other than the type's own.
+//! `flexible never` declares messages without a compact form.
+//!
+//! A nullable field without a default is null by default: the schemas say "empty", but that is never what a sender means.
+//!
+//! Decoding is total: any bytes give a message or a [`DecodeError`]; an array is never allocated for more elements than the
+//! bytes left can hold; unknown tagged fields are skipped. Bytes after the last field are the caller's to judge
+//! ([`Reader::left`]); Kafka does not look at them.
+
+use std::ops::RangeInclusive;
+
+use super::api_key::ApiKey;
+use super::reader::{DecodeError, Reader};
+use super::writer::Writer;
+
+/// A message or a structure in one.
+pub trait Message: Sized + Default {
+    /// Reads the fields that `version` has; the others get their defaults.
+    fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError>;
+
+    /// Writes the fields that `version` has. A value that the version cannot carry is left out; it is a bug, unless the
+    /// field is ignorable or has its default, and debug builds assert so.
+    fn encode(&self, w: &mut Writer, version: i16);
+}
+
+/// A request and the response it gets.
+pub trait Request: Message {
+    /// The API.
+    const API_KEY: ApiKey;
+    /// Versions valid in Kafka 4.3.1.
+    const VERSIONS: RangeInclusive<i16>;
+    /// The API's response.
+    type Response: Message;
+
+    /// Whether `version` has the compact form with tagged fields (KIP-482), in the header too.
+    fn flexible(version: i16) -> bool;
+}
+
+/// How a message's fields are written.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    /// The message's version.
+    pub version: i16,
+    /// Compact lengths and tagged fields.
+    pub flexible: bool,
+}
+
+/// A type that a field may have.
+pub trait Field: Sized {
+    /// The fewest bytes a value takes.
+    fn least_len(form: Form) -> usize;
+    /// Reads a value.
+    fn read(r: &mut Reader, form: Form) -> Result<Self, DecodeError>;
+    /// Writes the value.
+    fn write(&self, w: &mut Writer, form: Form);
+
+    /// Whether this is a null.
+    fn is_null(&self) -> bool {
+        false
+    }
+}
+
+/// A type that has a null on the wire.
+pub trait Nullable: Field {
+    /// Reads a value or a null.
+    fn read_nullable(r: &mut Reader, form: Form) -> Result<Option<Self>, DecodeError>;
+    /// Writes a value or a null.
+    fn write_nullable(this: Option<&Self>, w: &mut Writer, form: Form);
+}
+
+/// Whether a version has the field: `4+` or `8-10`.
+macro_rules! field_in {
+    ($version:expr, $from:literal + $($rest:tt)*) => {
+        $version >= $from
+    };
+    ($version:expr, $from:literal - $to:literal $($rest:tt)*) => {
+        $version >= $from && $version <= $to
+    };
+}
+
+/// The field's tag, if it has one.
+macro_rules! field_tag {
+    () => { None::<u32> };
+    (tag $tag:literal $($rest:tt)*) => { Some::<u32>($tag) };
+    ($skipped:tt $($rest:tt)*) => { field_tag!($($rest)*) };
+}
+
+/// The first version in which the field may be null.
+macro_rules! field_null_from {
+    () => { 0_i16 };
+    (null $from:literal + $($rest:tt)*) => { $from };
+    ($skipped:tt $($rest:tt)*) => { field_null_from!($($rest)*) };
+}
+
+/// Whether the field is ignorable.
+macro_rules! field_ignorable {
+    () => { false };
+    (ignorable $($rest:tt)*) => { true };
+    ($skipped:tt $($rest:tt)*) => { field_ignorable!($($rest)*) };
+}
+
+/// The field's default.
+macro_rules! field_default {
+    ($ty:ty) => {
+        <$ty as Default>::default()
+    };
+    ($ty:ty = $default:expr) => {{
+        let default: $ty = $default;
+        default
+    }};
+}
+
+/// Whether a version is flexible.
+macro_rules! flexible_in {
+    ($version:expr, never) => {
+        false
+    };
+    ($version:expr, $from:literal +) => {
+        $version >= $from
+    };
+}
+
+/// Declares the messages of one API, or structures that belong to none; see the module.
+macro_rules! messages {
+    (
+        api $key:ident: $request:ident -> $response:ident, versions $least:literal - $most:literal;
+        $($structs:tt)+
+    ) => {
+        impl $crate::kafka::message::Request for $request {
+            const API_KEY: $crate::kafka::api_key::ApiKey = $crate::kafka::api_key::ApiKey::$key;
+            const VERSIONS: std::ops::RangeInclusive<i16> = $least..=$most;
+            type Response = $response;
+
+            fn flexible(version: i16) -> bool {
+                Self::API_KEY.is_flexible(version)
+            }
+        }
+        messages! { $($structs)+ }
+    };
+    (flexible never; $($structs:tt)+) => { message_structs! { [never] $($structs)+ } };
+    (flexible $from:literal +; $($structs:tt)+) => { message_structs! { [$from +] $($structs)+ } };
+}
+
+/// Gives each structure the flexible versions of its messages.
+macro_rules! message_structs {
+    ($flexible:tt $( $(#[$meta:meta])* struct $name:ident { $($fields:tt)* } )+) => {
+        $( message_struct! { $flexible $(#[$meta])* struct $name { $($fields)* } } )+
+    };
+}
+
+/// One structure: its type, default, and how it is read and written.
+macro_rules! message_struct {
+    (
+        [$($flexible:tt)+]
+        $(#[$meta:meta])*
+        struct $name:ident {
+            $( $(#[$field_meta:meta])* $field:ident: $ty:ty [$($spec:tt)+] $(= $default:expr)?, )*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs, clippy::struct_excessive_bools)]
+        pub struct $name {
+            $( $(#[$field_meta])* pub $field: $ty, )*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $( $field: field_default!($ty $(= $default)?), )* }
+            }
+        }
+
+        impl $crate::kafka::message::Message for $name {
+            fn decode(
+                r: &mut $crate::kafka::reader::Reader,
+                version: i16,
+            ) -> Result<Self, $crate::kafka::reader::DecodeError> {
+                let flexible = flexible_in!(version, $($flexible)+);
+                $crate::kafka::message::Field::read(r, $crate::kafka::message::Form { version, flexible })
+            }
+
+            fn encode(&self, w: &mut $crate::kafka::writer::Writer, version: i16) {
+                let flexible = flexible_in!(version, $($flexible)+);
+                $crate::kafka::message::Field::write(self, w, $crate::kafka::message::Form { version, flexible });
+            }
+        }
+
+        #[allow(unused_mut, clippy::too_many_lines, clippy::cognitive_complexity)]
+        impl $crate::kafka::message::Field for $name {
+            fn least_len(form: $crate::kafka::message::Form) -> usize {
+                let mut len = usize::from(form.flexible);
+                $(
+                    if field_tag!($($spec)+).is_none() && field_in!(form.version, $($spec)+) {
+                        len += <$ty as $crate::kafka::message::Field>::least_len(form);
+                    }
+                )*
+                len
+            }
+
+            fn read(
+                r: &mut $crate::kafka::reader::Reader,
+                form: $crate::kafka::message::Form,
+            ) -> Result<Self, $crate::kafka::reader::DecodeError> {
+                $(
+                    let mut $field: $ty = if field_tag!($($spec)+).is_none() && field_in!(form.version, $($spec)+) {
+                        let value: $ty = $crate::kafka::message::Field::read(r, form)?;
+                        if form.version < field_null_from!($($spec)+) && $crate::kafka::message::Field::is_null(&value) {
+                            return Err($crate::kafka::reader::DecodeError::Null);
+                        }
+                        value
+                    } else {
+                        field_default!($ty $(= $default)?)
+                    };
+                )*
+                if form.flexible {
+                    for _ in 0..r.uvarint()? {
+                        let (tag, outer) = r.enter_tag()?;
+                        $(
+                            if field_tag!($($spec)+) == Some(tag) && field_in!(form.version, $($spec)+) {
+                                $field = $crate::kafka::message::Field::read(r, form)?;
+                            } else
+                        )* {
+                            r.skip_rest();
+                        }
+                        r.leave_tag(outer)?;
+                    }
+                }
+                Ok(Self { $( $field, )* })
+            }
+
+            fn write(&self, w: &mut $crate::kafka::writer::Writer, form: $crate::kafka::message::Form) {
+                let mut tagged = 0_u32;
+                $(
+                    if !(field_in!(form.version, $($spec)+)) {
+                        debug_assert!(
+                            field_ignorable!($($spec)+) || self.$field == field_default!($ty $(= $default)?),
+                            concat!(stringify!($name), ".", stringify!($field), " is not in version {}"),
+                            form.version
+                        );
+                    } else if field_tag!($($spec)+).is_some() {
+                        tagged += u32::from(self.$field != field_default!($ty $(= $default)?));
+                    } else {
+                        debug_assert!(
+                            form.version >= field_null_from!($($spec)+)
+                                || !$crate::kafka::message::Field::is_null(&self.$field),
+                            concat!(stringify!($name), ".", stringify!($field), " has no null in version {}"),
+                            form.version
+                        );
+                        $crate::kafka::message::Field::write(&self.$field, w, form);
+                    }
+                )*
+                if !form.flexible {
+                    return;
+                }
+                w.put_uvarint(tagged);
+                if tagged > 0 {
+                    $(
+                        if let Some(tag) = field_tag!($($spec)+)
+                            && field_in!(form.version, $($spec)+)
+                            && self.$field != field_default!($ty $(= $default)?)
+                        {
+                            w.put_tagged(tag, |w| $crate::kafka::message::Field::write(&self.$field, w, form));
+                        }
+                    )*
+                }
+            }
+        }
+
+        impl $crate::kafka::message::Nullable for $name {
+            fn read_nullable(
+                r: &mut $crate::kafka::reader::Reader,
+                form: $crate::kafka::message::Form,
+            ) -> Result<Option<Self>, $crate::kafka::reader::DecodeError> {
+                if r.i8()? < 0 { Ok(None) } else { $crate::kafka::message::Field::read(r, form).map(Some) }
+            }
+
+            fn write_nullable(
+                this: Option<&Self>,
+                w: &mut $crate::kafka::writer::Writer,
+                form: $crate::kafka::message::Form,
+            ) {
+                w.put_i8(if this.is_some() { 1 } else { -1 });
+                if let Some(this) = this {
+                    $crate::kafka::message::Field::write(this, w, form);
+                }
+            }
+        }
+    };
+}

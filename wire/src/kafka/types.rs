@@ -1,0 +1,319 @@
+//! The types that fields have: strings, ids and how each primitive is read and written.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::ops::Deref;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::message::{Field, Form, Nullable};
+use super::reader::{DecodeError, Reader};
+use super::writer::{Records, Writer};
+
+type Result<T> = std::result::Result<T, DecodeError>;
+
+/// A string that shares the memory it arrived in; cloning counts a reference.
+///
+/// It holds the whole frame alive: [`Str::detached`] before it is kept for long.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Str(ByteString);
+
+impl Str {
+    /// A string that lives as long as the program, without a copy.
+    pub const fn from_static(text: &'static str) -> Self {
+        Self(ByteString::from_static(text))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A copy in memory of its own, to be kept when the frame is gone.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self::from(self.as_str())
+    }
+
+    /// The UTF-8 bytes, shared.
+    pub fn as_bytes(&self) -> &Bytes {
+        self.0.as_bytes()
+    }
+}
+
+impl Deref for Str {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Str {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for Str {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Str {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for Str {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.as_str(), f)
+    }
+}
+
+impl From<&str> for Str {
+    /// By copy; see [`Str::from_static`].
+    fn from(text: &str) -> Self {
+        Self(ByteString::from(text))
+    }
+}
+
+impl From<String> for Str {
+    fn from(text: String) -> Self {
+        Self(ByteString::from(text))
+    }
+}
+
+impl TryFrom<Bytes> for Str {
+    type Error = DecodeError;
+
+    fn try_from(bytes: Bytes) -> Result<Self> {
+        ByteString::try_from(bytes).map(Self).map_err(|_| DecodeError::Utf8)
+    }
+}
+
+impl PartialEq<str> for Str {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for Str {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+/// A topic's or directory's id. Text is URL-safe base64 without padding, as Kafka's tools print it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Uuid(pub [u8; 16]);
+
+impl Uuid {
+    /// No id; also what a field holds in versions without ids.
+    pub const ZERO: Self = Self([0; 16]);
+
+    /// Whether this is no id.
+    pub fn is_zero(&self) -> bool {
+        *self == Self::ZERO
+    }
+}
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        // 128 bits are 21 digits of six bits and one of two, which is padded with zeros at its low end.
+        let bits = u128::from_be_bytes(self.0);
+        for at in 0..22 {
+            let shifted = if at < 21 { bits >> (122 - at * 6) } else { bits << 4 };
+            write!(f, "{}", DIGITS[(shifted & 63) as usize] as char)?;
+        }
+        Ok(())
+    }
+}
+
+macro_rules! integer_fields {
+    ($($ty:ty, $len:literal, $read:ident, $put:ident;)*) => { $(
+        impl Field for $ty {
+            fn least_len(_: Form) -> usize {
+                $len
+            }
+
+            fn read(r: &mut Reader, _: Form) -> Result<Self> {
+                r.$read()
+            }
+
+            fn write(&self, w: &mut Writer, _: Form) {
+                w.$put(*self);
+            }
+        }
+    )* };
+}
+
+integer_fields! {
+    i8, 1, i8, put_i8;
+    i16, 2, i16, put_i16;
+    i32, 4, i32, put_i32;
+    i64, 8, i64, put_i64;
+}
+
+impl Field for bool {
+    fn least_len(_: Form) -> usize {
+        1
+    }
+
+    fn read(r: &mut Reader, _: Form) -> Result<Self> {
+        Ok(r.u8()? != 0)
+    }
+
+    fn write(&self, w: &mut Writer, _: Form) {
+        w.put_u8(u8::from(*self));
+    }
+}
+
+impl Field for Uuid {
+    fn least_len(_: Form) -> usize {
+        16
+    }
+
+    fn read(r: &mut Reader, _: Form) -> Result<Self> {
+        Ok(Self(r.uuid()?))
+    }
+
+    fn write(&self, w: &mut Writer, _: Form) {
+        w.put_slice(&self.0);
+    }
+}
+
+impl Field for Str {
+    fn least_len(form: Form) -> usize {
+        if form.flexible { 1 } else { 2 }
+    }
+
+    fn read(r: &mut Reader, form: Form) -> Result<Self> {
+        Self::read_nullable(r, form)?.ok_or(DecodeError::Null)
+    }
+
+    fn write(&self, w: &mut Writer, form: Form) {
+        w.put_string_len(Some(self.len()), form.flexible);
+        w.put_slice(self.as_str().as_bytes());
+    }
+}
+
+impl Nullable for Str {
+    fn read_nullable(r: &mut Reader, form: Form) -> Result<Option<Self>> {
+        let Some(len) = r.string_len(form.flexible)? else { return Ok(None) };
+        r.slice(len)?.try_into().map(Some)
+    }
+
+    fn write_nullable(this: Option<&Self>, w: &mut Writer, form: Form) {
+        match this {
+            Some(text) => text.write(w, form),
+            None => w.put_string_len(None, form.flexible),
+        }
+    }
+}
+
+impl Field for Bytes {
+    fn least_len(form: Form) -> usize {
+        if form.flexible { 1 } else { 4 }
+    }
+
+    fn read(r: &mut Reader, form: Form) -> Result<Self> {
+        Self::read_nullable(r, form)?.ok_or(DecodeError::Null)
+    }
+
+    fn write(&self, w: &mut Writer, form: Form) {
+        w.put_bytes_len(Some(self.len()), form.flexible);
+        w.put_slice(self);
+    }
+}
+
+impl Nullable for Bytes {
+    fn read_nullable(r: &mut Reader, form: Form) -> Result<Option<Self>> {
+        let Some(len) = r.bytes_len(form.flexible)? else { return Ok(None) };
+        r.slice(len).map(Some)
+    }
+
+    fn write_nullable(this: Option<&Self>, w: &mut Writer, form: Form) {
+        match this {
+            Some(bytes) => bytes.write(w, form),
+            None => w.put_bytes_len(None, form.flexible),
+        }
+    }
+}
+
+impl Field for Records {
+    fn least_len(form: Form) -> usize {
+        Bytes::least_len(form)
+    }
+
+    fn read(r: &mut Reader, form: Form) -> Result<Self> {
+        Ok(match Bytes::read_nullable(r, form)? {
+            None => Self::Null,
+            Some(bytes) if bytes.is_empty() => Self::Bytes(Vec::new()),
+            Some(bytes) => Self::Bytes(vec![bytes]),
+        })
+    }
+
+    fn write(&self, w: &mut Writer, form: Form) {
+        w.put_records(self, form.flexible);
+    }
+}
+
+impl<T: Field> Field for Vec<T> {
+    fn least_len(form: Form) -> usize {
+        if form.flexible { 1 } else { 4 }
+    }
+
+    fn read(r: &mut Reader, form: Form) -> Result<Self> {
+        Self::read_nullable(r, form)?.ok_or(DecodeError::Null)
+    }
+
+    fn write(&self, w: &mut Writer, form: Form) {
+        w.put_bytes_len(Some(self.len()), form.flexible);
+        for element in self {
+            element.write(w, form);
+        }
+    }
+}
+
+impl<T: Field> Nullable for Vec<T> {
+    fn read_nullable(r: &mut Reader, form: Form) -> Result<Option<Self>> {
+        let Some(count) = r.count(form.flexible, T::least_len(form), size_of::<T>())? else {
+            return Ok(None);
+        };
+        let mut elements = Self::with_capacity(count);
+        for _ in 0..count {
+            elements.push(T::read(r, form)?);
+        }
+        Ok(Some(elements))
+    }
+
+    fn write_nullable(this: Option<&Self>, w: &mut Writer, form: Form) {
+        match this {
+            Some(elements) => elements.write(w, form),
+            None => w.put_bytes_len(None, form.flexible),
+        }
+    }
+}
+
+impl<T: Nullable> Field for Option<T> {
+    fn least_len(_: Form) -> usize {
+        1
+    }
+
+    fn read(r: &mut Reader, form: Form) -> Result<Self> {
+        T::read_nullable(r, form)
+    }
+
+    fn write(&self, w: &mut Writer, form: Form) {
+        T::write_nullable(self.as_ref(), w, form);
+    }
+
+    fn is_null(&self) -> bool {
+        self.is_none()
+    }
+}
