@@ -1,1 +1,102 @@
-//! One executor over one `io_uring`, one per core.
+//! One executor over one `io_uring`, one per core: the ground that storage and broker stand on.
+//!
+//! A reactor is a thread with tasks, timers and a ring. Nothing of it is shared: its types are `Rc` and `Cell`, and stay
+//! on its thread. Reactors talk by waking each other's tasks, through any channel that uses standard wakers.
+//!
+//! **A turn of the loop** polls woken tasks within a time budget (latency first, then background), then enters the ring
+//! once: to submit what the tasks asked for, to collect what has completed, and to sleep when there is nothing to do, until
+//! a completion, a wake-up or the nearest timer. Nothing preempts a task: a long loop asks [`should_yield`] and awaits
+//! [`yield_now`]. Polls over a millisecond are counted by name in [`Stats`].
+//!
+//! **Ownership of buffers.** An operation owns what the kernel reads and writes, and the descriptor, from its start to its
+//! completion. Buffers go in by value and come back with the result. Dropping a future never frees memory that the kernel
+//! still uses.
+//!
+//! **Cancellation.** Any future may be dropped at any time. Reads, receives, sends and waits are then cancelled; writes,
+//! syncs and changes of names run to their end unobserved. What is lost is said at each function: `accept` and `recv` lose
+//! nothing, a send that did not end breaks its stream.
+//!
+//! **Wake-ups are never lost.** The protocol is in the module `wake`, the soak test is its proof by trial.
+//!
+//! **Backends.** The API shows no ring, no descriptor and no system clock, so that a simulator can stand behind it too. This
+//! is the only crate with unsafe code; in it, every unsafe block is one operation and says who keeps the promise.
+//!
+//! ```
+//! use reactor::{Builder, Priority};
+//!
+//! let answer = Builder::new("example").run(|| async {
+//!     let task = reactor::spawn(Priority::Latency, "adder", async { 40 + 2 });
+//!     reactor::sleep(std::time::Duration::from_millis(1)).await;
+//!     task.await
+//! });
+//! assert_eq!(answer.unwrap(), 42);
+//! ```
+
+mod buffer;
+mod builder;
+mod executor;
+mod file;
+pub mod fs;
+pub mod limits;
+mod net;
+mod ring;
+pub mod signal;
+mod stats;
+pub mod sync;
+mod sys;
+mod task;
+mod time;
+mod timer;
+mod wake;
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+pub use buffer::{aligned, is_aligned};
+pub use builder::{Builder, JoinHandle};
+pub use file::{Commit, File, OpenOptions, SharedFile, SyncMethod};
+pub use net::{ListenOptions, RecvBuf, Shutdown, TcpListener, TcpStream};
+pub use stats::{LongPolls, Stats, stats};
+pub use task::{Priority, Task, spawn};
+pub use time::{Elapsed, Instant, Sleep, now, sleep, sleep_until, timeout, wall_clock_ms};
+
+/// True when the tasks of this turn have used up its time. Long loops ask it, and then await [`yield_now`].
+///
+/// # Panics
+/// Outside a reactor.
+pub fn should_yield() -> bool {
+    executor::with(executor::Reactor::turn_is_over)
+}
+
+/// Lets other tasks run and the ring be looked at; goes on in the next turn.
+pub fn yield_now() -> YieldNow {
+    YieldNow { yielded: false }
+}
+
+/// Future of [`yield_now`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct YieldNow {
+    yielded: bool,
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.yielded {
+            return Poll::Ready(());
+        }
+        self.yielded = true;
+        executor::with(|reactor| reactor.wake_next_turn(context.waker().clone()));
+        Poll::Pending
+    }
+}
+
+/// A number from the reactor's generator: fast, seeded by the kernel, not for secrets.
+///
+/// # Panics
+/// Outside a reactor.
+pub fn random_u64() -> u64 {
+    executor::with(executor::Reactor::random)
+}

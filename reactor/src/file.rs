@@ -1,0 +1,321 @@
+//! Open files.
+
+use std::io;
+use std::marker::PhantomData;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use io_uring::types::FsyncFlags;
+
+use crate::executor;
+use crate::limits::FILE_OP_BYTES_MAX;
+use crate::ring::file::{self as ring_file, OpenFile};
+use crate::ring::ops::{Completion, Keep, Op};
+use crate::sys::outcome;
+
+/// How to open a file. Everything is off at first.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // independent switches, as in std
+pub struct OpenOptions {
+    read: bool,
+    write: bool,
+    create: bool,
+    create_new: bool,
+    truncate: bool,
+    direct: bool,
+}
+
+impl OpenOptions {
+    /// Nothing is allowed yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// For reading.
+    #[must_use]
+    pub fn read(mut self, on: bool) -> Self {
+        self.read = on;
+        self
+    }
+
+    /// For writing.
+    #[must_use]
+    pub fn write(mut self, on: bool) -> Self {
+        self.write = on;
+        self
+    }
+
+    /// Makes the file if there is none.
+    #[must_use]
+    pub fn create(mut self, on: bool) -> Self {
+        self.create = on;
+        self
+    }
+
+    /// Makes the file; an error if there is one.
+    #[must_use]
+    pub fn create_new(mut self, on: bool) -> Self {
+        self.create_new = on;
+        self
+    }
+
+    /// Empties the file.
+    #[must_use]
+    pub fn truncate(mut self, on: bool) -> Self {
+        self.truncate = on;
+        self
+    }
+
+    /// Past the page cache (`O_DIRECT`): positions, lengths and buffers must be aligned, see [`aligned`](crate::aligned).
+    #[must_use]
+    pub fn direct(mut self, on: bool) -> Self {
+        self.direct = on;
+        self
+    }
+
+    fn flags(self) -> i32 {
+        let access = match (self.read, self.write) {
+            (true, true) => libc::O_RDWR,
+            (false, true) => libc::O_WRONLY,
+            _ => libc::O_RDONLY,
+        };
+        let mut flags = access;
+        for (on, flag) in [
+            (self.create || self.create_new, libc::O_CREAT),
+            (self.create_new, libc::O_EXCL),
+            (self.truncate, libc::O_TRUNC),
+            (self.direct, libc::O_DIRECT),
+        ] {
+            if on {
+                flags |= flag;
+            }
+        }
+        flags
+    }
+}
+
+/// How a write is made durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SyncMethod {
+    /// A write and an fdatasync linked behind it. The right one where the device has no FUA.
+    LinkedFdatasync,
+    /// One write with `RWF_DSYNC`. On a device without FUA it may wait milliseconds behind a busy core.
+    WriteDsync,
+}
+
+/// An open file. Cloning gives another handle of the same open file. Closed when the last handle and the last operation
+/// on it are gone.
+#[derive(Clone, Debug)]
+pub struct File {
+    open: Arc<OpenFile>,
+    not_send: PhantomData<*const ()>,
+}
+
+/// An open file on its way to another reactor, or held for [`TcpStream::send_file`](crate::TcpStream::send_file).
+#[derive(Clone, Debug)]
+pub struct SharedFile {
+    open: Arc<OpenFile>,
+}
+
+impl SharedFile {
+    pub(crate) fn open_file(&self) -> &Arc<OpenFile> {
+        &self.open
+    }
+}
+
+impl File {
+    fn new(open: OpenFile) -> Self {
+        Self { open: Arc::new(open), not_send: PhantomData }
+    }
+
+    /// Opens a file. New files get mode 0644.
+    pub async fn open(path: &Path, options: &OpenOptions) -> io::Result<Self> {
+        let operation = executor::with(|reactor| reactor.driver().open(path, options.flags()))?;
+        Ok(Self::new(OpenFile::from_result(operation.await.result, options.direct)?))
+    }
+
+    /// Reads `length` bytes at `position`, fewer only if the file ends, behind the bytes that `buffer` holds. Returns how
+    /// many were read, and the buffer in any case.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the spare capacity is below `length`; else the file's.
+    pub async fn read_at(
+        &self,
+        buffer: BytesMut,
+        length: usize,
+        position: u64,
+    ) -> (io::Result<usize>, BytesMut) {
+        if buffer.capacity() - buffer.len() < length {
+            return (
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "the buffer has too little room")),
+                buffer,
+            );
+        }
+        let mut buffer = buffer;
+        let mut count = 0;
+        while count < length {
+            let operation = executor::with(|reactor| {
+                reactor.driver().read(&self.open, buffer, length - count, position + count as u64)
+            });
+            let Completion { result, keep, .. } = operation.await;
+            let Keep::Read(_, back) = keep else { panic!("a read gives its buffer back") };
+            buffer = back;
+            match outcome(result) {
+                Ok(0) => break,
+                Ok(read) => {
+                    // SAFETY: the kernel has written this many bytes behind the buffer's length.
+                    unsafe { buffer.set_len(buffer.len() + read) };
+                    count += read;
+                    if self.open.direct && !read.is_multiple_of(512) {
+                        break; // only the file's end is not at a block boundary
+                    }
+                }
+                Err(error) if is_temporary(&error) => {}
+                Err(error) => return (Err(error), buffer),
+            }
+        }
+        (Ok(count), buffer)
+    }
+
+    /// Writes all of `data` at `position`, or fails. Not durable before a sync. A failed write may have written a part.
+    pub async fn write_at(&self, data: Bytes, position: u64) -> io::Result<()> {
+        let mut data = data;
+        let mut position = position;
+        while !data.is_empty() {
+            let operation = executor::with(|reactor| reactor.driver().write(&self.open, data, position, 0));
+            let Completion { result, keep, .. } = operation.await;
+            let Keep::Write(_, back) = keep else { panic!("a write gives its data back") };
+            data = back;
+            match outcome(result) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    data.advance(count);
+                    position += count as u64;
+                }
+                Err(error) if is_temporary(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of `data` at `position` and makes it durable. Started by this call, not by the first poll; both
+    /// operations of a linked pair go to the kernel in one submission. It runs to its end also if the future is dropped.
+    ///
+    /// # Errors
+    /// Of the write or the sync. A short write is an error and is not continued; after any error nothing is known of the
+    /// bytes, and a sync that failed must not be tried again.
+    pub fn write_and_sync(&self, data: Bytes, position: u64, how: SyncMethod) -> Commit {
+        let length = data.len();
+        if length > FILE_OP_BYTES_MAX {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "too long for one write");
+            return Commit { length, stage: Stage::Failed(Some(error)) };
+        }
+        let stage = executor::with(|reactor| match how {
+            SyncMethod::LinkedFdatasync => {
+                let (write, sync) = reactor.driver().write_then_sync(&self.open, data, position);
+                Stage::Syncing { write, sync }
+            }
+            SyncMethod::WriteDsync => {
+                let write = reactor.driver().write(&self.open, data, position, libc::RWF_DSYNC);
+                Stage::Writing { write, synced: Ok(()) }
+            }
+        });
+        Commit { length, stage }
+    }
+
+    async fn sync(&self, flags: FsyncFlags) -> io::Result<()> {
+        let operation = executor::with(|reactor| reactor.driver().sync(&self.open, flags));
+        outcome(operation.await.result).map(drop)
+    }
+
+    /// Makes durable what was written before this call, and the length (`fdatasync`).
+    pub async fn sync_data(&self) -> io::Result<()> {
+        self.sync(FsyncFlags::DATASYNC).await
+    }
+
+    /// Makes data and all attributes durable (`fsync`).
+    pub async fn sync_all(&self) -> io::Result<()> {
+        self.sync(FsyncFlags::empty()).await
+    }
+
+    /// Reserves disk space for a range, growing the file if it ends earlier (`fallocate`). The range reads as zeros.
+    pub async fn allocate(&self, position: u64, length: u64) -> io::Result<()> {
+        let operation = executor::with(|reactor| reactor.driver().allocate(&self.open, position, length));
+        outcome(operation.await.result).map(drop)
+    }
+
+    /// Cuts or extends the file. Blocks the reactor for as long as the file system takes to free the blocks.
+    // Async, so that a kernel that has the operation on the ring, and the simulator, can wait.
+    #[allow(clippy::unused_async)]
+    pub async fn set_len(&self, length: u64) -> io::Result<()> {
+        ring_file::set_length(&self.open, length)
+    }
+
+    /// The file's length in bytes.
+    #[allow(clippy::unused_async)] // as for `set_len`
+    pub async fn size(&self) -> io::Result<u64> {
+        ring_file::length(&self.open)
+    }
+
+    /// A handle for other reactors.
+    pub fn share(&self) -> SharedFile {
+        SharedFile { open: self.open.clone() }
+    }
+
+    /// The file behind a shared handle, for use on this reactor.
+    pub fn from_shared(shared: SharedFile) -> Self {
+        Self { open: shared.open, not_send: PhantomData }
+    }
+}
+
+fn is_temporary(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+}
+
+/// Future of [`File::write_and_sync`].
+#[must_use = "the result says whether the bytes are durable"]
+pub struct Commit {
+    length: usize,
+    stage: Stage,
+}
+
+enum Stage {
+    Failed(Option<io::Error>),
+    Syncing { write: Op, sync: Op },
+    Writing { write: Op, synced: io::Result<()> },
+}
+
+impl Future for Commit {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let length = self.length;
+        // The sync's completion is the later one: waiting for it first costs one wake-up for both.
+        if let Stage::Syncing { sync, .. } = &mut self.stage {
+            let synced = outcome(ready!(Pin::new(sync).poll(context)).result).map(drop);
+            let Stage::Syncing { write, .. } = std::mem::replace(&mut self.stage, Stage::Failed(None)) else {
+                unreachable!("the stage was just looked at")
+            };
+            self.stage = Stage::Writing { write, synced };
+        }
+        match &mut self.stage {
+            Stage::Failed(error) => {
+                Poll::Ready(Err(error.take().unwrap_or_else(|| io::Error::other("polled after its end"))))
+            }
+            Stage::Writing { write, synced } => {
+                let written = outcome(ready!(Pin::new(write).poll(context)).result);
+                let synced = std::mem::replace(synced, Ok(()));
+                Poll::Ready(match written {
+                    Ok(count) if count == length => synced,
+                    Ok(_) => Err(io::Error::new(io::ErrorKind::WriteZero, "the write was cut short")),
+                    Err(error) => Err(error),
+                })
+            }
+            Stage::Syncing { .. } => unreachable!("left above"),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The bounds of every queue, pool and loop in this crate, by name.
+
+use std::time::Duration;
+
+/// Reactors alive at one time in one process.
+pub const REACTORS_MAX: usize = 1024;
+/// Tasks alive at one time on one reactor: the slot number in a waker has 24 bits.
+pub const TASKS_MAX: usize = 1 << 24;
+/// Submission entries of a ring unless the builder says otherwise. Completions get four times as many.
+pub const RING_ENTRIES: u32 = 1024;
+/// How long tasks of [`Priority::Latency`](crate::Priority) run in one turn before the ring is looked at again.
+pub const LATENCY_BUDGET: Duration = Duration::from_micros(200);
+/// How long tasks of [`Priority::Background`](crate::Priority) run in one turn. At least one is polled each turn.
+pub const BACKGROUND_BUDGET: Duration = Duration::from_micros(100);
+/// A poll that takes longer than this is counted against its task's name.
+pub const LONG_POLL: Duration = Duration::from_millis(1);
+/// Size of one provided receive buffer in bytes.
+pub const RECV_BUFFER_BYTES: usize = 16 << 10;
+/// Provided receive buffers of one reactor (a power of two). Their memory is touched only when used.
+pub const RECV_BUFFERS: u16 = 256;
+/// Accepted connections that wait in a listener for `accept` before accepting pauses.
+pub const ACCEPT_QUEUE_MAX: usize = 64;
+/// Parts of one vectored send that go to the kernel in one operation (`IOV_MAX` is 1024).
+pub const SEND_PARTS_MAX: usize = 512;
+/// Pipes kept by a reactor for splicing files to sockets; more are made when needed and closed after use.
+pub const PIPES_KEPT_MAX: usize = 8;
+/// Capacity asked of a splice pipe in bytes (an unprivileged user may get less).
+pub const PIPE_BYTES: usize = 1 << 20;
+/// Bytes of one splice from file to socket.
+pub const SPLICE_BYTES: usize = 256 << 10;
+/// Bytes of one `sendfile` call on the reactor's own thread.
+pub const SENDFILE_BYTES: usize = 128 << 10;
+/// Bytes of one read or write operation; longer ones are done in several.
+pub const FILE_OP_BYTES_MAX: usize = 1 << 30;
+/// Kernel worker threads of a reactor for operations on files (bounded) and for others (unbounded).
+pub const KERNEL_WORKERS: [u32; 2] = [4, 4];
+/// How long a reactor that ends waits for operations the kernel still holds before it leaks their buffers.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+/// Alignment in bytes of the buffers of [`aligned`](crate::aligned).
+pub const BUFFER_ALIGNMENT: usize = 4096;

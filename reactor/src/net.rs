@@ -1,0 +1,454 @@
+//! TCP: listeners and streams.
+//!
+//! A stream may be used by one receiver and one sender at a time, which may be different tasks (share it in an `Rc`).
+//! Dropping it shuts the connection down in both directions, so the peer sees its end even while the kernel still works
+//! on an operation.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::executor;
+use crate::file::SharedFile;
+use crate::ring::net::{AcceptQueue, Socket, send_parts};
+use crate::ring::ops::{Completion, Keep, Op, OpId};
+use crate::ring::recv_buffers::RecvBuffers;
+use crate::ring::send_file;
+use crate::sys::outcome;
+
+/// How to listen.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenOptions {
+    /// Lets several reactors listen on one port; the kernel spreads connections over them.
+    pub reuse_port: bool,
+    /// Connections that wait in the kernel for being accepted. The kernel's `net.core.somaxconn` bounds it.
+    pub backlog: u32,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self { reuse_port: false, backlog: 1024 }
+    }
+}
+
+/// Accepts connections.
+pub struct TcpListener {
+    queue: Rc<AcceptQueue>,
+}
+
+impl TcpListener {
+    /// Listens on an address; port 0 lets the kernel choose. Sets `SO_REUSEADDR`.
+    pub fn bind(address: SocketAddr, options: &ListenOptions) -> io::Result<Self> {
+        let socket = Socket::open(&address)?;
+        socket.set_option(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+        if options.reuse_port {
+            socket.set_option(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+        }
+        if address.is_ipv6() {
+            socket.set_option(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+        }
+        socket.bind_and_listen(&address, i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        Ok(Self { queue: Rc::new(AcceptQueue::new(socket)) })
+    }
+
+    /// The address listened on, with the port that the kernel chose.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.queue.listener().local_address()
+    }
+
+    /// The next connection and its peer's address. Dropping the future loses no connection.
+    ///
+    /// # Errors
+    /// Too few descriptors or too little memory: wait a moment, then accept again. `NotConnected` after
+    /// [`close`](Self::close).
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        loop {
+            if self.queue.is_closed() {
+                return Err(io::Error::new(io::ErrorKind::NotConnected, "the listener was closed"));
+            }
+            match self.queue.take() {
+                Some(Ok(descriptor)) => {
+                    let stream = TcpStream::new(Rc::new(Socket::new(descriptor)));
+                    // A peer that has reset the connection meanwhile has no address: it is gone.
+                    if let Ok(peer) = stream.peer_addr() {
+                        return Ok((stream, peer));
+                    }
+                }
+                Some(Err(error)) if error.raw_os_error() == Some(libc::ECONNABORTED) => {}
+                Some(Err(error)) => return Err(error),
+                None => {
+                    if !self.queue.is_armed() {
+                        executor::with(|reactor| reactor.driver().accept(&self.queue));
+                    }
+                    self.queue.arrived.notified().await;
+                }
+            }
+        }
+    }
+
+    /// Stops listening at once. Connections not yet taken are closed.
+    pub fn close(&self) {
+        let _ = self.queue.listener().shut_down(libc::SHUT_RDWR);
+        if let Some(operation) = self.queue.close() {
+            executor::try_with(|reactor| {
+                if let Some(reactor) = reactor {
+                    reactor.driver().cancel(operation);
+                }
+            });
+        }
+        self.queue.arrived.notify_all();
+    }
+}
+
+impl Drop for TcpListener {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// A TCP connection.
+pub struct TcpStream {
+    socket: Rc<Socket>,
+    /// A receive that the kernel has and for which nobody waits at the moment.
+    receiving: Cell<Option<OpId>>,
+    receiver_waits: Cell<bool>,
+    /// The last receive emptied the socket.
+    emptied: Cell<bool>,
+    /// A send ended in the middle: what follows would not be understood.
+    send_broken: Cell<bool>,
+}
+
+impl TcpStream {
+    fn new(socket: Rc<Socket>) -> Self {
+        Self {
+            socket,
+            receiving: Cell::new(None),
+            receiver_waits: Cell::new(false),
+            emptied: Cell::new(false),
+            send_broken: Cell::new(false),
+        }
+    }
+
+    /// Connects to an address.
+    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+        let socket = Rc::new(Socket::open(&address)?);
+        let operation = executor::with(|reactor| reactor.driver().connect(&socket, address));
+        outcome(operation.await.result)?;
+        Ok(Self::new(socket))
+    }
+
+    /// Receives some bytes into a buffer that is taken from the reactor's pool when they have come, and returned to it
+    /// when the result is dropped; keep it no longer than it takes to look at it. Empty: the peer sends no more.
+    ///
+    /// Dropping the future loses no bytes.
+    ///
+    /// # Errors
+    /// `ResourceBusy` if another task receives from this stream now; else the socket's.
+    pub async fn recv(&self) -> io::Result<RecvBuf> {
+        let _waiting = ReceiverWaits::new(&self.receiver_waits)?;
+        loop {
+            let operation = match self.receiving.take() {
+                Some(id) => Op::resume(id),
+                None => executor::with(|reactor| reactor.driver().receive(&self.socket, self.emptied.get())),
+            };
+            let mut waiting = Parking { stream: self, operation };
+            let completion =
+                std::future::poll_fn(|context| std::pin::Pin::new(&mut waiting.operation).poll(context))
+                    .await;
+            match completion.result {
+                result if result >= 0 => {
+                    self.emptied.set(result > 0 && !io_uring::cqueue::sock_nonempty(completion.flags));
+                    return Ok(RecvBuf::from_completion(completion));
+                }
+                error if error == -libc::ENOBUFS => {
+                    let buffers = executor::with(|reactor| reactor.driver().recv_buffers().clone());
+                    buffers.returned().await;
+                }
+                error if error == -libc::EAGAIN || error == -libc::EINTR => self.emptied.set(true),
+                error => return Err(io::Error::from_raw_os_error(-error)),
+            }
+        }
+    }
+
+    /// Receives behind the bytes that `buffer` holds, into its spare capacity, until at least `at_least` bytes have come or
+    /// the peer sends no more. Returns how many came and the buffer.
+    ///
+    /// Dropping the future loses bytes: the connection is of no use then.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the spare capacity is smaller than `at_least` or none; `ResourceBusy` as for [`recv`](Self::recv).
+    pub async fn recv_into(&self, buffer: BytesMut, at_least: usize) -> (io::Result<usize>, BytesMut) {
+        let spare = buffer.capacity() - buffer.len();
+        if spare == 0 || spare < at_least {
+            return (
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "the buffer has too little room")),
+                buffer,
+            );
+        }
+        let mut buffer = buffer;
+        let mut count = 0;
+        if let Some(id) = self.receiving.take() {
+            // An earlier `recv` was dropped while the kernel had it. What it receives comes first.
+            self.receiving.set(Some(id));
+            match self.recv().await {
+                Ok(received) if received.len() <= buffer.capacity() - buffer.len() => {
+                    count = received.len();
+                    buffer.extend_from_slice(&received);
+                    if count == 0 || count >= at_least {
+                        return (Ok(count), buffer);
+                    }
+                }
+                Ok(received) => {
+                    // It does not fit: the rest would be lost. The caller's buffer grows instead.
+                    count = received.len();
+                    buffer.extend_from_slice(&received);
+                    return (Ok(count), buffer);
+                }
+                Err(error) => return (Err(error), buffer),
+            }
+        }
+        let _waiting = match ReceiverWaits::new(&self.receiver_waits) {
+            Ok(waiting) => waiting,
+            Err(error) => return (Err(error), buffer),
+        };
+        loop {
+            let operation = executor::with(|reactor| reactor.driver().receive_into(&self.socket, buffer));
+            let Completion { result, keep, .. } = operation.await;
+            let Keep::ReceiveInto(_, back) = keep else { panic!("a receive gives its buffer back") };
+            buffer = back;
+            match outcome(result) {
+                Ok(0) => return (Ok(count), buffer),
+                Ok(received) => {
+                    // SAFETY: the kernel has written this many bytes behind the buffer's length.
+                    unsafe { buffer.set_len(buffer.len() + received) };
+                    count += received;
+                    if count >= at_least {
+                        return (Ok(count), buffer);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (Err(error), buffer),
+            }
+        }
+    }
+
+    /// Sends all parts, in order.
+    ///
+    /// If the future is dropped before its end, some of it may be sent; later sends are refused.
+    ///
+    /// # Errors
+    /// `BrokenPipe` after a send that did not end; else the socket's.
+    pub async fn send(&self, mut parts: Vec<Bytes>) -> io::Result<()> {
+        let mut sending = Sending::new(self)?;
+        if parts.len() == 1
+            && let Some(data) = parts.pop()
+        {
+            self.send_one(data).await?;
+        } else {
+            self.send_many(parts).await?;
+        }
+        sending.done();
+        Ok(())
+    }
+
+    async fn send_one(&self, mut data: Bytes) -> io::Result<()> {
+        while !data.is_empty() {
+            let operation = executor::with(|reactor| reactor.driver().send(&self.socket, data));
+            let Completion { result, keep, .. } = operation.await;
+            let Keep::Send(_, back) = keep else { panic!("a send gives its data back") };
+            data = back;
+            bytes::Buf::advance(&mut data, self.sent(result).await?);
+        }
+        Ok(())
+    }
+
+    async fn send_many(&self, parts: Vec<Bytes>) -> io::Result<()> {
+        let mut parts = send_parts(parts);
+        let mut left = parts.advance(0);
+        while left {
+            let operation = executor::with(|reactor| reactor.driver().send_parts(&self.socket, parts));
+            let Completion { result, keep, .. } = operation.await;
+            let Keep::SendParts(_, back) = keep else { panic!("a send gives its parts back") };
+            parts = back;
+            left = parts.advance(self.sent(result).await?);
+        }
+        Ok(())
+    }
+
+    /// The bytes a send took. If it took none because the socket was full, waits until it is not.
+    async fn sent(&self, result: i32) -> io::Result<usize> {
+        match outcome(result) {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let writable = executor::with(|reactor| reactor.driver().writable(&self.socket));
+                outcome(writable.await.result).map(|_| 0)
+            }
+            other => other,
+        }
+    }
+
+    /// Sends `length` bytes of a file from `position`, without copying them through this process.
+    ///
+    /// If the future is dropped before its end, some of it may be sent; later sends are refused.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the file ends earlier: what was announced to the peer cannot be kept, close the connection.
+    pub async fn send_file(&self, file: &SharedFile, position: u64, length: u64) -> io::Result<()> {
+        let mut sending = Sending::new(self)?;
+        send_file::send(&self.socket, file.open_file(), position, length).await?;
+        sending.done();
+        Ok(())
+    }
+
+    /// Sends small packets at once (`TCP_NODELAY`).
+    pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
+        self.socket.set_option(libc::IPPROTO_TCP, libc::TCP_NODELAY, on.into())
+    }
+
+    /// Size of the kernel's send buffer in bytes; the kernel doubles it and bounds it.
+    pub fn set_send_buffer(&self, bytes: usize) -> io::Result<()> {
+        let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+        self.socket.set_option(libc::SOL_SOCKET, libc::SO_SNDBUF, bytes)
+    }
+
+    /// Size of the kernel's receive buffer in bytes; the kernel doubles it and bounds it.
+    pub fn set_recv_buffer(&self, bytes: usize) -> io::Result<()> {
+        let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+        self.socket.set_option(libc::SOL_SOCKET, libc::SO_RCVBUF, bytes)
+    }
+
+    /// The other end's address.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.peer_address()
+    }
+
+    /// This end's address.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_address()
+    }
+
+    /// Ends one or both directions now. Waiting receives and sends end.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.socket.shut_down(match how {
+            Shutdown::Read => libc::SHUT_RD,
+            Shutdown::Write => libc::SHUT_WR,
+            Shutdown::Both => libc::SHUT_RDWR,
+        })
+    }
+}
+
+/// Which directions of a connection to end.
+pub use std::net::Shutdown;
+
+impl Drop for TcpStream {
+    fn drop(&mut self) {
+        let _ = self.socket.shut_down(libc::SHUT_RDWR);
+        if let Some(id) = self.receiving.take()
+            && executor::try_with(|reactor| reactor.is_some())
+        {
+            drop(Op::resume(id)); // which cancels it
+        }
+    }
+}
+
+/// Marks that a task receives.
+struct ReceiverWaits<'a>(&'a Cell<bool>);
+
+impl<'a> ReceiverWaits<'a> {
+    fn new(waits: &'a Cell<bool>) -> io::Result<Self> {
+        if waits.replace(true) {
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "another task receives from this stream",
+            ));
+        }
+        Ok(Self(waits))
+    }
+}
+
+impl Drop for ReceiverWaits<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+/// A receive that goes back to its stream when its future is dropped.
+struct Parking<'a> {
+    stream: &'a TcpStream,
+    operation: Op,
+}
+
+impl Drop for Parking<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.operation.park() {
+            self.stream.receiving.set(Some(id));
+        }
+    }
+}
+
+/// A send under way: the stream is broken unless it comes to its end.
+struct Sending<'a>(&'a TcpStream);
+
+impl<'a> Sending<'a> {
+    fn new(stream: &'a TcpStream) -> io::Result<Self> {
+        if stream.send_broken.replace(true) {
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "an earlier send did not end"));
+        }
+        Ok(Self(stream))
+    }
+
+    fn done(&mut self) {
+        self.0.send_broken.set(false);
+    }
+}
+
+/// Received bytes. The buffer behind them returns to the reactor's pool when this is dropped.
+pub struct RecvBuf {
+    bytes: Received,
+}
+
+enum Received {
+    Nothing,
+    Pooled { pool: Rc<RecvBuffers>, bid: u16, count: usize },
+    Copied(Bytes),
+}
+
+impl RecvBuf {
+    fn from_completion(completion: Completion) -> Self {
+        let count = completion.result as usize;
+        let bytes = match (completion.keep, io_uring::cqueue::buffer_select(completion.flags)) {
+            (Keep::Received(bytes), _) => Received::Copied(bytes),
+            (_, Some(bid)) => {
+                let pool = executor::with(|reactor| reactor.driver().recv_buffers().clone());
+                Received::Pooled { pool, bid, count }
+            }
+            _ => Received::Nothing,
+        };
+        Self { bytes }
+    }
+}
+
+impl Deref for RecvBuf {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.bytes {
+            Received::Nothing => &[],
+            Received::Pooled { pool, bid, count } => pool.slice(*bid, *count),
+            Received::Copied(bytes) => bytes,
+        }
+    }
+}
+
+impl Drop for RecvBuf {
+    fn drop(&mut self) {
+        if let Received::Pooled { pool, bid, .. } = &self.bytes {
+            pool.give_back(*bid);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Operations on open files.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use io_uring::{opcode, squeue, types};
+
+use super::Driver;
+use super::ops::{Keep, Op};
+use crate::executor;
+use crate::limits::FILE_OP_BYTES_MAX;
+use crate::sys;
+
+/// An open file. Closed when the last handle and the last operation are gone.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    descriptor: Option<OwnedFd>,
+    pub(crate) direct: bool,
+}
+
+impl OpenFile {
+    pub(crate) fn new(descriptor: OwnedFd, direct: bool) -> Self {
+        Self { descriptor: Some(descriptor), direct }
+    }
+
+    /// Takes over the descriptor that an open operation returned.
+    pub(crate) fn from_result(result: i32, direct: bool) -> io::Result<Self> {
+        let descriptor = sys::outcome(result)?;
+        // SAFETY: the kernel has just opened it for us, and nobody else knows it.
+        Ok(Self::new(unsafe { OwnedFd::from_raw_fd(descriptor as RawFd) }, direct))
+    }
+
+    pub(crate) fn raw(&self) -> RawFd {
+        self.descriptor.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    fn target(&self) -> types::Fd {
+        types::Fd(self.raw())
+    }
+}
+
+impl Drop for OpenFile {
+    /// Closing a file that was unlinked frees its blocks, which takes long: a kernel worker does it.
+    fn drop(&mut self) {
+        let Some(descriptor) = self.descriptor.take() else { return };
+        executor::try_with(|reactor| match reactor {
+            Some(reactor) => reactor.driver().close(descriptor),
+            None => drop(descriptor),
+        });
+    }
+}
+
+impl Driver {
+    fn close(&self, descriptor: OwnedFd) {
+        let raw = std::os::fd::IntoRawFd::into_raw_fd(descriptor);
+        let entry = opcode::Close::new(types::Fd(raw)).build().flags(squeue::Flags::ASYNC);
+        // SAFETY: no pointers, and the descriptor is now the operation's.
+        drop(unsafe { self.start(entry, Keep::Nothing) });
+    }
+
+    /// Reads up to `count` bytes at `position` behind the bytes that `buffer` holds. It must have room for them.
+    pub(crate) fn read(&self, file: &Arc<OpenFile>, mut buffer: BytesMut, count: usize, position: u64) -> Op {
+        let room = buffer.spare_capacity_mut();
+        assert!(room.len() >= count, "the caller reserves room");
+        let (place, count) = (room.as_mut_ptr().cast(), count.min(FILE_OP_BYTES_MAX) as u32);
+        let entry = opcode::Read::new(file.target(), place, count).offset(position).build();
+        // SAFETY: the buffer's heap memory does not move when the handle moves into the slot.
+        unsafe { self.start(entry, Keep::Read(file.clone(), buffer)) }
+    }
+
+    pub(crate) fn write(&self, file: &Arc<OpenFile>, data: Bytes, position: u64, flags: i32) -> Op {
+        let count = data.len().min(FILE_OP_BYTES_MAX) as u32;
+        let entry =
+            opcode::Write::new(file.target(), data.as_ptr(), count).offset(position).rw_flags(flags).build();
+        // SAFETY: the data's memory does not move when the handle moves into the slot.
+        unsafe { self.start(entry, Keep::Write(file.clone(), data)) }
+    }
+
+    /// A write and, when it has fully succeeded, an fdatasync.
+    pub(crate) fn write_then_sync(&self, file: &Arc<OpenFile>, data: Bytes, position: u64) -> (Op, Op) {
+        let count = data.len() as u32;
+        let write = opcode::Write::new(file.target(), data.as_ptr(), count).offset(position).build();
+        let sync = opcode::Fsync::new(file.target()).flags(types::FsyncFlags::DATASYNC).build();
+        // SAFETY: as for `write`.
+        unsafe { self.start_pair((write, Keep::Write(file.clone(), data)), (sync, Keep::File(file.clone()))) }
+    }
+
+    pub(crate) fn sync(&self, file: &Arc<OpenFile>, flags: types::FsyncFlags) -> Op {
+        let entry = opcode::Fsync::new(file.target()).flags(flags).build();
+        // SAFETY: no pointers; the slot keeps the file open.
+        unsafe { self.start(entry, Keep::File(file.clone())) }
+    }
+
+    pub(crate) fn allocate(&self, file: &Arc<OpenFile>, position: u64, length: u64) -> Op {
+        let entry = opcode::Fallocate::new(file.target(), length).offset(position).build();
+        // SAFETY: no pointers; the slot keeps the file open.
+        unsafe { self.start(entry, Keep::File(file.clone())) }
+    }
+}
+
+/// Sets the length of a file. Done by the calling thread: the ring's operation for it needs Linux 6.9.
+pub(crate) fn set_length(file: &OpenFile, length: u64) -> io::Result<()> {
+    let length = i64::try_from(length).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+    // SAFETY: no pointers; the descriptor is open as long as `file`.
+    sys::check(unsafe { libc::ftruncate(file.raw(), length) }.into()).map(drop)
+}
+
+/// The length of an open file. Does not block: its inode is in memory.
+pub(crate) fn length(file: &OpenFile) -> io::Result<u64> {
+    let mut status = std::mem::MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: `status` is a valid place for the kernel to write a stat.
+    sys::check(unsafe { libc::fstat(file.raw(), status.as_mut_ptr()) }.into())?;
+    // SAFETY: written by the kernel, which said so.
+    Ok(unsafe { status.assume_init() }.st_size as u64)
+}
+
+/// How many bytes of a range lie in the page cache; `None` if the kernel cannot say (cachestat is of Linux 6.5).
+pub(crate) fn resident_bytes(file: &OpenFile, position: u64, length: u64) -> Option<u64> {
+    #[repr(C)]
+    struct Range {
+        position: u64,
+        length: u64,
+    }
+    #[repr(C)]
+    #[derive(Default)]
+    struct Cached {
+        cached: u64,
+        dirty: u64,
+        writeback: u64,
+        evicted: u64,
+        recently_evicted: u64,
+    }
+    const CACHESTAT: libc::c_long = 451;
+    const PAGE: u64 = 4096;
+    let range = Range { position, length };
+    let mut cached = Cached::default();
+    // SAFETY: both structures are what cachestat(2) takes, and outlive the call.
+    let code = unsafe { libc::syscall(CACHESTAT, file.raw(), &raw const range, &raw mut cached, 0) };
+    (code == 0).then_some(cached.cached * PAGE)
+}

@@ -1,0 +1,117 @@
+//! Telling waiting tasks that something has happened.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::waiters::{WaiterId, Waiters};
+
+/// A condition that tasks wait for.
+#[derive(Default)]
+pub struct Notify {
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiters: Waiters<()>,
+    permit: bool,
+}
+
+impl Notify {
+    /// Nobody waits, nothing has happened.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Waits for the next [`notify_all`](Self::notify_all) after this call, or for one [`notify_one`](Self::notify_one).
+    ///
+    /// The wait begins when this is first polled, so check the condition in the same poll: no other task runs between.
+    pub fn notified(&self) -> Notified<'_> {
+        Notified { notify: self, waiter: None }
+    }
+
+    /// Wakes all who wait now.
+    pub fn notify_all(&self) {
+        let mut wakers = Vec::new();
+        {
+            let mut state = self.state.borrow_mut();
+            while let Some(waker) = state.waiters.choose_first() {
+                wakers.push(waker);
+            }
+        }
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    /// Wakes the one who has waited longest; if nobody waits, the next to wait does not have to.
+    pub fn notify_one(&self) {
+        if !self.notify_one_waiting() {
+            self.state.borrow_mut().permit = true;
+        }
+    }
+
+    /// Wakes the one who has waited longest, if anybody waits.
+    pub fn notify_one_waiting(&self) -> bool {
+        let (waker, waited) = {
+            let mut state = self.state.borrow_mut();
+            let waited = !state.waiters.is_empty();
+            (state.waiters.choose_first(), waited)
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        waited
+    }
+
+    /// True if a task waits.
+    pub fn has_waiters(&self) -> bool {
+        !self.state.borrow().waiters.is_empty()
+    }
+}
+
+/// Future of [`Notify::notified`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Notified<'a> {
+    notify: &'a Notify,
+    waiter: Option<WaiterId>,
+}
+
+impl Future for Notified<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.notify.state.borrow_mut();
+        match self.waiter {
+            None if state.permit => state.permit = false,
+            None => {
+                let id = state.waiters.push((), context.waker().clone());
+                drop(state);
+                self.waiter = Some(id);
+                return Poll::Pending;
+            }
+            Some(id) if state.waiters.is_chosen(id) => {
+                state.waiters.remove(id);
+                drop(state);
+                self.waiter = None;
+            }
+            Some(id) => {
+                state.waiters.set_waker(id, context.waker());
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Notified<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.waiter {
+            let chosen = self.notify.state.borrow_mut().waiters.remove(id);
+            if chosen {
+                self.notify.notify_one_waiting();
+            }
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Tasks, timers, files and sockets on one reactor, and wake-ups between two.
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reactor::{Builder, File, OpenOptions, Priority, SyncMethod, TcpListener, TcpStream};
+use support::{listen, on_reactor};
+
+#[test]
+fn a_task_gives_its_output() {
+    let sum = on_reactor(|| async {
+        let a = reactor::spawn(Priority::Latency, "a", async { 1 });
+        let b = reactor::spawn(Priority::Background, "b", async {
+            reactor::yield_now().await;
+            2
+        });
+        a.await + b.await
+    });
+    assert_eq!(sum, 3);
+}
+
+#[test]
+fn timers_fire_in_order_of_deadline() {
+    on_reactor(|| async {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let tasks: Vec<_> = [3u64, 1, 2]
+            .into_iter()
+            .map(|ms| {
+                let order = order.clone();
+                reactor::spawn(Priority::Latency, "timer", async move {
+                    reactor::sleep(Duration::from_millis(5 * ms)).await;
+                    order.borrow_mut().push(ms);
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await;
+        }
+        assert_eq!(*order.borrow(), [1, 2, 3]);
+    });
+}
+
+#[test]
+fn a_timeout_ends_what_takes_too_long() {
+    on_reactor(|| async {
+        let start = reactor::now();
+        let slow = reactor::timeout(Duration::from_millis(5), reactor::sleep(Duration::from_secs(60)));
+        assert_eq!(slow.await, Err(reactor::Elapsed));
+        assert!(start.elapsed() < Duration::from_secs(5));
+        assert_eq!(reactor::timeout(Duration::from_secs(60), async { 7 }).await, Ok(7));
+        assert_eq!(reactor::stats().timers, 0);
+    });
+}
+
+#[test]
+fn a_cancelled_task_drops_its_future() {
+    struct SetOnDrop(Rc<Cell<bool>>);
+    impl Drop for SetOnDrop {
+        fn drop(&mut self) {
+            self.0.set(true);
+        }
+    }
+    on_reactor(|| async {
+        let dropped = Rc::new(Cell::new(false));
+        let guard = SetOnDrop(dropped.clone());
+        let task = reactor::spawn(Priority::Latency, "sleeper", async move {
+            let _guard = guard;
+            reactor::sleep(Duration::from_secs(3600)).await;
+        });
+        reactor::yield_now().await;
+        assert!(!dropped.get());
+        task.cancel();
+        assert!(dropped.get());
+    });
+}
+
+#[test]
+fn background_work_is_not_starved_by_latency_work() {
+    on_reactor(|| async {
+        let stop = Rc::new(Cell::new(false));
+        let seen = stop.clone();
+        let busy = reactor::spawn(Priority::Latency, "busy", async move {
+            while !seen.get() {
+                reactor::yield_now().await;
+            }
+        });
+        let background = reactor::spawn(Priority::Background, "background", async {
+            for _ in 0..100 {
+                reactor::yield_now().await;
+            }
+        });
+        background.await;
+        stop.set(true);
+        busy.await;
+    });
+}
+
+#[test]
+fn a_file_is_written_synced_and_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a/b/file");
+    on_reactor(move || async move {
+        reactor::fs::create_dir_all(path.parent().unwrap()).await.unwrap();
+        let options = OpenOptions::new().read(true).write(true).create(true);
+        let file = File::open(&path, &options).await.unwrap();
+        for how in [SyncMethod::LinkedFdatasync, SyncMethod::WriteDsync] {
+            let data = Bytes::from(vec![7u8; 10_000]);
+            file.write_and_sync(data.clone(), 100, how).await.unwrap();
+            assert_eq!(file.size().await.unwrap(), 10_100);
+            let (count, back) = file.read_at(BytesMut::with_capacity(20_000), 20_000, 100).await;
+            assert_eq!(count.unwrap(), 10_000);
+            assert_eq!(back, data);
+        }
+        file.set_len(50).await.unwrap();
+        file.allocate(0, 5000).await.unwrap();
+        assert_eq!(file.size().await.unwrap(), 5000);
+        let other = path.with_file_name("other");
+        reactor::fs::rename(&path, &other).await.unwrap();
+        reactor::fs::sync_dir(other.parent().unwrap()).await.unwrap();
+        assert!(!reactor::fs::exists(&path).await.unwrap());
+        assert_eq!(reactor::fs::metadata(&other).await.unwrap().len, 5000);
+        let names = reactor::fs::read_dir(other.parent().unwrap()).unwrap();
+        assert_eq!(names.len(), 1);
+        reactor::fs::remove_dir_all(dir.path()).await.unwrap();
+        assert!(!reactor::fs::exists(dir.path()).await.unwrap());
+    });
+}
+
+#[test]
+fn a_file_opened_past_the_page_cache_is_read_to_its_unaligned_end() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = dir.path().join("file");
+    on_reactor(move || async move {
+        if !reactor::fs::supports_direct(dir.path()).await.unwrap() {
+            return;
+        }
+        let options = OpenOptions::new().read(true).write(true).create_new(true).direct(true);
+        let file = File::open(&path, &options).await.unwrap();
+        let mut block = reactor::aligned(8192);
+        block.resize(8192, 9);
+        file.write_and_sync(block.freeze(), 0, SyncMethod::LinkedFdatasync).await.unwrap();
+        file.set_len(5000).await.unwrap();
+        let (count, back) = file.read_at(reactor::aligned(16384), 16384, 0).await;
+        assert_eq!(count.unwrap(), 5000);
+        assert_eq!(back, vec![9u8; 5000]);
+    });
+}
+
+#[test]
+fn a_folder_is_locked_by_one_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let lock = reactor::fs::lock(dir.path(), ".lock", "pid 1").unwrap();
+    let error = reactor::fs::lock(dir.path(), ".lock", "pid 2").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    assert!(error.to_string().contains("pid 1"));
+    drop(lock);
+    reactor::fs::lock(dir.path(), ".lock", "pid 2").unwrap();
+}
+
+#[test]
+fn bytes_echo_until_the_peer_ends() {
+    on_reactor(|| async {
+        let listener = listen();
+        let address = listener.local_addr().unwrap();
+        let server = reactor::spawn(Priority::Latency, "server", async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut total = 0;
+            loop {
+                let received = stream.recv().await.unwrap();
+                if received.is_empty() {
+                    return total;
+                }
+                total += received.len();
+                stream.send(vec![Bytes::copy_from_slice(&received), Bytes::from_static(b"!")]).await.unwrap();
+            }
+        });
+        let client = TcpStream::connect(address).await.unwrap();
+        client.set_nodelay(true).unwrap();
+        for _ in 0..10 {
+            client.send(vec![Bytes::from_static(b"hello")]).await.unwrap();
+            let (count, bytes) = client.recv_into(BytesMut::with_capacity(100), 6).await;
+            assert_eq!(count.unwrap(), 6);
+            assert_eq!(&bytes[..], b"hello!");
+        }
+        drop(client);
+        assert_eq!(server.await, 50);
+    });
+}
+
+#[test]
+fn channels_work_between_reactors_and_foreign_threads() {
+    let (to_b, at_b) = async_channel::bounded::<u32>(4);
+    let (to_a, at_a) = async_channel::bounded::<u32>(4);
+    let b = Builder::new("b")
+        .spawn(move || async move {
+            while let Ok(number) = at_b.recv().await {
+                to_a.send(number + 1).await.unwrap();
+            }
+        })
+        .unwrap();
+    let foreign = to_b.clone();
+    let a = Builder::new("a")
+        .spawn(move || async move {
+            for number in 0..2000 {
+                to_b.send(number).await.unwrap();
+                assert_eq!(at_a.recv().await.unwrap(), number + 1);
+            }
+            at_a
+        })
+        .unwrap();
+    let at_a = a.join().unwrap();
+    for number in 0..200 {
+        foreign.send_blocking(number).unwrap();
+        assert_eq!(at_a.recv_blocking().unwrap(), number + 1);
+        if number % 10 == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    drop(foreign);
+    b.join().unwrap();
+}
+
+#[test]
+fn ranges_of_files_are_sent_whole() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    on_reactor(move || async move {
+        let content: Vec<u8> = (0..3_000_000u32).map(|i| (i * 7 + (i >> 8)) as u8).collect();
+        let path = dir.path().join("file");
+        std::fs::write(&path, &content).unwrap();
+        let file = File::open(&path, &OpenOptions::new().read(true)).await.unwrap();
+        let (near, far) = support::pair().await;
+        let shared = file.share();
+        let sender = reactor::spawn(Priority::Latency, "sender", async move {
+            near.send_file(&shared, 12_345, 2_500_000).await.unwrap();
+            let error = near.send_file(&shared, 2_999_990, 11).await.unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+        });
+        let (count, bytes) = far.recv_into(BytesMut::with_capacity(3_000_000), 2_500_010).await;
+        assert_eq!(count.unwrap(), 2_500_010);
+        assert!(bytes[..2_500_000] == content[12_345..2_512_345]);
+        assert!(bytes[2_500_000..] == content[2_999_990..]);
+        sender.await;
+    });
+}
+
+#[test]
+fn a_listener_can_be_closed_while_somebody_accepts() {
+    on_reactor(|| async {
+        let listener = Rc::new(listen());
+        let address = listener.local_addr().unwrap();
+        let accepting = listener.clone();
+        let task =
+            reactor::spawn(Priority::Latency, "accept", async move { accepting.accept().await.is_err() });
+        reactor::sleep(Duration::from_millis(5)).await;
+        listener.close();
+        assert!(task.await);
+        assert!(TcpStream::connect(address).await.is_err());
+    });
+}
+
+#[test]
+fn two_reactors_share_a_port() {
+    let first = listen_shared("127.0.0.1:0".parse().unwrap());
+    let address = first.local_addr().unwrap();
+    let second = listen_shared(address);
+    assert_eq!(second.local_addr().unwrap(), address);
+}
+
+fn listen_shared(address: std::net::SocketAddr) -> TcpListener {
+    TcpListener::bind(address, &reactor::ListenOptions { reuse_port: true, backlog: 16 }).unwrap()
+}
