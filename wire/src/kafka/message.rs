@@ -36,6 +36,9 @@ use super::writer::Writer;
 
 /// A message or a structure in one.
 pub trait Message: Sized + Default {
+    /// How `version` is written.
+    fn form(version: i16) -> Form;
+
     /// Reads the fields that `version` has; the others get their defaults.
     fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError>;
 
@@ -95,7 +98,7 @@ macro_rules! field_in {
         $version >= $from
     };
     ($version:expr, $from:literal - $to:literal $($rest:tt)*) => {
-        $version >= $from && $version <= $to
+        ($from..=$to).contains(&$version)
     };
 }
 
@@ -192,17 +195,19 @@ macro_rules! message_struct {
         }
 
         impl $crate::kafka::message::Message for $name {
+            fn form(version: i16) -> $crate::kafka::message::Form {
+                $crate::kafka::message::Form { version, flexible: flexible_in!(version, $($flexible)+) }
+            }
+
             fn decode(
                 r: &mut $crate::kafka::reader::Reader,
                 version: i16,
             ) -> Result<Self, $crate::kafka::reader::DecodeError> {
-                let flexible = flexible_in!(version, $($flexible)+);
-                $crate::kafka::message::Field::read(r, $crate::kafka::message::Form { version, flexible })
+                $crate::kafka::message::Field::read(r, Self::form(version))
             }
 
             fn encode(&self, w: &mut $crate::kafka::writer::Writer, version: i16) {
-                let flexible = flexible_in!(version, $($flexible)+);
-                $crate::kafka::message::Field::write(self, w, $crate::kafka::message::Form { version, flexible });
+                $crate::kafka::message::Field::write(self, w, Self::form(version));
             }
         }
 
@@ -282,6 +287,22 @@ macro_rules! message_struct {
                         {
                             w.put_tagged(tag, |w| $crate::kafka::message::Field::write(&self.$field, w, form));
                         }
+                    )*
+                }
+            }
+        }
+
+        #[cfg(feature = "sample")]
+        impl $crate::kafka::sample::Sample for $name {
+            fn sample(dice: &mut $crate::kafka::sample::Dice, form: $crate::kafka::message::Form) -> Self {
+                Self {
+                    $(
+                        $field: if field_in!(form.version, $($spec)+) {
+                            dice.nulls = form.version >= field_null_from!($($spec)+);
+                            $crate::kafka::sample::Sample::sample(dice, form)
+                        } else {
+                            field_default!($ty $(= $default)?)
+                        },
                     )*
                 }
             }

@@ -13,6 +13,8 @@ pub mod error_code;
 pub mod frame;
 pub mod header;
 pub mod reader;
+#[cfg(feature = "sample")]
+pub mod sample;
 pub mod types;
 pub mod writer;
 
@@ -26,6 +28,7 @@ pub mod record_walk;
 
 pub mod alter_configs;
 pub mod api_versions;
+pub mod consumer_offsets;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;

@@ -28,8 +28,10 @@ pub enum DecodeError {
     TagLength,
     /// The message's arrays would take more than [`MESSAGE_HEAP_BYTES_MAX`].
     Heap,
-    /// A request header with an API key or version that cannot be read.
+    /// A request header with an API key that nobody knows.
     Header,
+    /// A version that nobody knows, of a value that carries its own.
+    Version(i16),
 }
 
 impl fmt::Display for DecodeError {
@@ -44,6 +46,7 @@ impl fmt::Display for DecodeError {
             Self::TagLength => f.write_str("a tagged field differs from its size"),
             Self::Heap => f.write_str("the message has too many elements"),
             Self::Header => f.write_str("the request header has an unknown API key"),
+            Self::Version(version) => write!(f, "version {version} is unknown"),
         }
     }
 }
