@@ -1,2 +1,5 @@
 //! The broker as a library, so that tests can hold a shard.
 #![forbid(unsafe_code)]
+
+pub mod config;
+pub mod metadata;

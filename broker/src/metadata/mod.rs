@@ -1,0 +1,11 @@
+//! What both planes know: topics, partitions, nodes and their settings.
+//!
+//! [`records`] are the ordered, durable facts; an [`image::MetadataImage`] is what they add up to at one version.
+//! Shards read images and nothing else. Decisions about new records are the control plane's.
+
+pub mod apply;
+pub mod ids;
+pub mod image;
+pub mod records;
+pub mod topic_config;
+pub mod topic_name;
