@@ -50,7 +50,7 @@ fn produce(version: i16) {
         acks: -1,
         timeout_ms: 30_000,
         topic_data: vec![TopicProduceData {
-            name: if version < 13 { "orders".into() } else { Default::default() },
+            name: if version < 13 { "orders".into() } else { "".into() },
             partition_data: (0..PARTITIONS).map(partition).collect(),
             ..Default::default()
         }],
@@ -69,7 +69,7 @@ fn fetch(version: i16) {
     let records = Bytes::from(vec![7; RECORDS_BYTES]);
     let response = FetchResponse {
         responses: vec![FetchableTopicResponse {
-            topic: if version < 13 { "orders".into() } else { Default::default() },
+            topic: if version < 13 { "orders".into() } else { "".into() },
             partitions: (0..PARTITIONS)
                 .map(|partition_index| PartitionData {
                     partition_index,

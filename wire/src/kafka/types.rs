@@ -317,3 +317,38 @@ impl<T: Nullable> Field for Option<T> {
         self.is_none()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_map_keyed_by_str_is_asked_with_a_plain_string() {
+        let map = HashMap::from([(Str::from_static("orders"), 1)]);
+        assert_eq!(map.get("orders"), Some(&1));
+        assert_eq!(map.get("order"), None);
+    }
+
+    #[test]
+    fn a_detached_string_is_equal_and_elsewhere() {
+        let frame = Bytes::from_static(b"topic-name");
+        let text = Str::try_from(frame.slice(..5)).unwrap();
+        assert_eq!(text.as_ptr(), frame.as_ptr());
+        assert_eq!(text.detached(), text);
+        assert_ne!(text.detached().as_ptr(), frame.as_ptr());
+        assert_eq!(format!("{text} {text:?}"), "topic \"topic\"");
+        assert_eq!(Str::try_from(Bytes::from_static(&[0xff])), Err(DecodeError::Utf8));
+    }
+
+    #[test]
+    fn an_id_prints_as_kafka_prints_it() {
+        assert_eq!(Uuid::ZERO.to_string(), "AAAAAAAAAAAAAAAAAAAAAA");
+        let id: [u8; 16] = std::array::from_fn(|at| at as u8 + 1);
+        assert_eq!(Uuid(id).to_string(), "AQIDBAUGBwgJCgsMDQ4PEA");
+        let mut last = [0xff; 16];
+        last[15] = 0xfe;
+        assert_eq!(Uuid(last).to_string(), "_____________________g");
+    }
+}
