@@ -64,7 +64,7 @@ fn null_is_minus_one_and_only_where_the_version_has_a_null() {
     let minus = |length: i32| length.to_be_bytes().to_vec();
     assert_eq!(decode::<MetadataRequest>(minus(-1), 1).unwrap().topics, None);
     assert_eq!(decode::<MetadataRequest>(minus(-1), 0), Err(DecodeError::Null));
-    assert_eq!(decode::<MetadataRequest>(minus(-2), 1), Err(DecodeError::Length(-2)));
+    assert_eq!(decode::<MetadataRequest>(minus(-2), 1), Err(DecodeError::Length));
     let null_name = b"\0\0\0\x01\xff\xff";
     assert_eq!(decode::<MetadataRequest>(&null_name[..], 1), Err(DecodeError::Null));
 }
@@ -74,7 +74,7 @@ fn strings_are_utf8_and_no_longer_than_an_int16_can_say() {
     assert_eq!(decode::<ApiVersionsRequest>(&b"\x03\xc3\x28\x01\0"[..], 3), Err(DecodeError::Utf8));
     let mut long = vec![0x81, 0x80, 0x02];
     long.resize(40_000, b'x');
-    assert_eq!(decode::<ApiVersionsRequest>(long, 3), Err(DecodeError::StringLength(32_768)));
+    assert_eq!(decode::<ApiVersionsRequest>(long, 3), Err(DecodeError::StringLength));
 }
 
 #[test]

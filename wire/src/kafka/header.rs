@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(decode(b"\x03\xe7\0\0\0\0\0\x07\xff\xff"), Err(DecodeError::Header));
         assert_eq!(decode(b"\0\x12\0"), Err(DecodeError::Truncated));
         assert_eq!(decode(b""), Err(DecodeError::Truncated));
-        assert_eq!(decode(b"\0\x12\0\x03\0\0\0\x07\xff\xfe\0"), Err(DecodeError::Length(-2)));
+        assert_eq!(decode(b"\0\x12\0\x03\0\0\0\x07\xff\xfe\0"), Err(DecodeError::Length));
         assert_eq!(decode(b"\0\x12\0\x03\0\0\0\x07\0\x09ab"), Err(DecodeError::Truncated));
     }
 

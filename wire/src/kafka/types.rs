@@ -137,14 +137,17 @@ impl fmt::Display for Uuid {
 macro_rules! integer_fields {
     ($($ty:ty, $len:literal, $read:ident, $put:ident;)*) => { $(
         impl Field for $ty {
+            #[inline]
             fn least_len(_: Form) -> usize {
                 $len
             }
 
+            #[inline]
             fn read(r: &mut Reader, _: Form) -> Result<Self> {
                 r.$read()
             }
 
+            #[inline]
             fn write(&self, w: &mut Writer, _: Form) {
                 w.$put(*self);
             }
@@ -160,42 +163,51 @@ integer_fields! {
 }
 
 impl Field for bool {
+    #[inline]
     fn least_len(_: Form) -> usize {
         1
     }
 
+    #[inline]
     fn read(r: &mut Reader, _: Form) -> Result<Self> {
         Ok(r.u8()? != 0)
     }
 
+    #[inline]
     fn write(&self, w: &mut Writer, _: Form) {
         w.put_u8(u8::from(*self));
     }
 }
 
 impl Field for Uuid {
+    #[inline]
     fn least_len(_: Form) -> usize {
         16
     }
 
+    #[inline]
     fn read(r: &mut Reader, _: Form) -> Result<Self> {
         Ok(Self(r.uuid()?))
     }
 
+    #[inline]
     fn write(&self, w: &mut Writer, _: Form) {
         w.put_slice(&self.0);
     }
 }
 
 impl Field for Str {
+    #[inline]
     fn least_len(form: Form) -> usize {
         if form.flexible { 1 } else { 2 }
     }
 
+    #[inline]
     fn read(r: &mut Reader, form: Form) -> Result<Self> {
         Self::read_nullable(r, form)?.ok_or(DecodeError::Null)
     }
 
+    #[inline]
     fn write(&self, w: &mut Writer, form: Form) {
         w.put_string_len(Some(self.len()), form.flexible);
         w.put_slice(self.as_str().as_bytes());
@@ -203,11 +215,13 @@ impl Field for Str {
 }
 
 impl Nullable for Str {
+    #[inline]
     fn read_nullable(r: &mut Reader, form: Form) -> Result<Option<Self>> {
         let Some(len) = r.string_len(form.flexible)? else { return Ok(None) };
         r.slice(len)?.try_into().map(Some)
     }
 
+    #[inline]
     fn write_nullable(this: Option<&Self>, w: &mut Writer, form: Form) {
         match this {
             Some(text) => text.write(w, form),
@@ -217,14 +231,17 @@ impl Nullable for Str {
 }
 
 impl Field for Bytes {
+    #[inline]
     fn least_len(form: Form) -> usize {
         if form.flexible { 1 } else { 4 }
     }
 
+    #[inline]
     fn read(r: &mut Reader, form: Form) -> Result<Self> {
         Self::read_nullable(r, form)?.ok_or(DecodeError::Null)
     }
 
+    #[inline]
     fn write(&self, w: &mut Writer, form: Form) {
         w.put_bytes_len(Some(self.len()), form.flexible);
         w.put_slice(self);
@@ -232,11 +249,13 @@ impl Field for Bytes {
 }
 
 impl Nullable for Bytes {
+    #[inline]
     fn read_nullable(r: &mut Reader, form: Form) -> Result<Option<Self>> {
         let Some(len) = r.bytes_len(form.flexible)? else { return Ok(None) };
         r.slice(len).map(Some)
     }
 
+    #[inline]
     fn write_nullable(this: Option<&Self>, w: &mut Writer, form: Form) {
         match this {
             Some(bytes) => bytes.write(w, form),
@@ -246,10 +265,12 @@ impl Nullable for Bytes {
 }
 
 impl Field for Records {
+    #[inline]
     fn least_len(form: Form) -> usize {
         Bytes::least_len(form)
     }
 
+    #[inline]
     fn read(r: &mut Reader, form: Form) -> Result<Self> {
         Ok(match Bytes::read_nullable(r, form)? {
             None => Self::Null,
@@ -258,20 +279,24 @@ impl Field for Records {
         })
     }
 
+    #[inline]
     fn write(&self, w: &mut Writer, form: Form) {
         w.put_records(self, form.flexible);
     }
 }
 
 impl<T: Field> Field for Vec<T> {
+    #[inline]
     fn least_len(form: Form) -> usize {
         if form.flexible { 1 } else { 4 }
     }
 
+    #[inline]
     fn read(r: &mut Reader, form: Form) -> Result<Self> {
         Self::read_nullable(r, form)?.ok_or(DecodeError::Null)
     }
 
+    #[inline]
     fn write(&self, w: &mut Writer, form: Form) {
         w.put_bytes_len(Some(self.len()), form.flexible);
         for element in self {
@@ -281,6 +306,7 @@ impl<T: Field> Field for Vec<T> {
 }
 
 impl<T: Field> Nullable for Vec<T> {
+    #[inline]
     fn read_nullable(r: &mut Reader, form: Form) -> Result<Option<Self>> {
         let Some(count) = r.count(form.flexible, T::least_len(form), size_of::<T>())? else {
             return Ok(None);
@@ -292,6 +318,7 @@ impl<T: Field> Nullable for Vec<T> {
         Ok(Some(elements))
     }
 
+    #[inline]
     fn write_nullable(this: Option<&Self>, w: &mut Writer, form: Form) {
         match this {
             Some(elements) => elements.write(w, form),
@@ -301,14 +328,17 @@ impl<T: Field> Nullable for Vec<T> {
 }
 
 impl<T: Nullable> Field for Option<T> {
+    #[inline]
     fn least_len(_: Form) -> usize {
         1
     }
 
+    #[inline]
     fn read(r: &mut Reader, form: Form) -> Result<Self> {
         T::read_nullable(r, form)
     }
 
+    #[inline]
     fn write(&self, w: &mut Writer, form: Form) {
         T::write_nullable(self.as_ref(), w, form);
     }

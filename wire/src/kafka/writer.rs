@@ -125,36 +125,43 @@ impl Writer {
     }
 
     /// One byte.
+    #[inline]
     pub fn put_u8(&mut self, value: u8) {
         self.bytes.put_u8(value);
     }
 
     /// One signed byte.
+    #[inline]
     pub fn put_i8(&mut self, value: i8) {
         self.bytes.put_i8(value);
     }
 
     /// A big-endian 16-bit integer.
+    #[inline]
     pub fn put_i16(&mut self, value: i16) {
         self.bytes.put_i16(value);
     }
 
     /// A big-endian 32-bit integer.
+    #[inline]
     pub fn put_i32(&mut self, value: i32) {
         self.bytes.put_i32(value);
     }
 
     /// A big-endian 64-bit integer.
+    #[inline]
     pub fn put_i64(&mut self, value: i64) {
         self.bytes.put_i64(value);
     }
 
     /// Bytes as they are.
+    #[inline]
     pub fn put_slice(&mut self, bytes: &[u8]) {
         self.bytes.put_slice(bytes);
     }
 
     /// An unsigned varint (KIP-482).
+    #[inline]
     pub fn put_uvarint(&mut self, mut value: u32) {
         while value >= 0x80 {
             self.bytes.put_u8(value as u8 | 0x80);
@@ -164,11 +171,13 @@ impl Writer {
     }
 
     /// A length in the compact form, one above the length; zero for null.
+    #[inline]
     pub(crate) fn put_compact_len(&mut self, len: Option<usize>) {
         self.put_uvarint(len.map_or(0, |len| len as u32 + 1));
     }
 
     /// A string's length.
+    #[inline]
     pub(crate) fn put_string_len(&mut self, len: Option<usize>, flexible: bool) {
         debug_assert!(
             len.is_none_or(|len| len <= crate::limits::STRING_BYTES_MAX),
@@ -178,12 +187,14 @@ impl Writer {
     }
 
     /// The length of bytes or records, or the count of an array.
+    #[inline]
     pub(crate) fn put_bytes_len(&mut self, len: Option<usize>, flexible: bool) {
         debug_assert!(len.is_none_or(|len| i32::try_from(len).is_ok()), "a length that no peer can read");
         if flexible { self.put_compact_len(len) } else { self.put_i32(len.map_or(-1, |len| len as i32)) }
     }
 
     /// The length of `records`, and a mark that they belong here.
+    #[inline]
     pub(crate) fn put_records(&mut self, records: &Records, flexible: bool) {
         let len = records.len();
         self.put_bytes_len((*records != Records::Null).then_some(len), flexible);
@@ -193,6 +204,7 @@ impl Writer {
     }
 
     /// One tagged field: its tag, its size, and what `write` puts.
+    #[inline]
     pub(crate) fn put_tagged(&mut self, tag: u32, write: impl FnOnce(&mut Self)) {
         self.put_uvarint(tag);
         let inserts = self.inserts.len();
