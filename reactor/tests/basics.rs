@@ -1,5 +1,4 @@
 //! Tasks, timers, files and sockets on one reactor, and wake-ups between two.
-#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -85,10 +85,10 @@ impl Socket {
         ask: unsafe extern "C" fn(i32, *mut libc::sockaddr, *mut libc::socklen_t) -> i32,
     ) -> io::Result<SocketAddr> {
         let mut address = SocketAddress::unset();
-        let (storage, length) = ((&raw mut address.storage).cast(), &raw mut address.length);
         // SAFETY: the storage is as long as `length` says, and both outlive the call.
-        let answer = unsafe { ask(self.raw(), storage, length) };
-        sys::check(answer.into())?;
+        sys::check(
+            unsafe { ask(self.raw(), (&raw mut address.storage).cast(), &raw mut address.length) }.into(),
+        )?;
         address.get()
     }
 }
@@ -246,19 +246,17 @@ pub(crate) struct SendParts {
 }
 
 impl SendParts {
-    pub(crate) fn new(mut parts: Vec<Bytes>) -> Self {
+    /// Takes the first parts (as many as one operation carries) off `rest`.
+    fn new(mut parts: Vec<Bytes>) -> Box<Self> {
         parts.retain(|part| !part.is_empty());
         // SAFETY: all bytes zero is a valid msghdr.
         let header = unsafe { std::mem::zeroed() };
-        Self { parts, vectors: Vec::new(), header }
+        let mut this = Box::new(Self { parts, vectors: Vec::new(), header });
+        this.point();
+        this
     }
 
-    /// True if nothing is left to send.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.parts.is_empty()
-    }
-
-    /// Points the header to the first parts, as many as one operation carries.
+    /// Points the header to the first parts.
     fn point(&mut self) {
         self.vectors.clear();
         self.vectors.extend(
@@ -271,8 +269,8 @@ impl SendParts {
         self.header.msg_iovlen = self.vectors.len() as _;
     }
 
-    /// Drops the first `count` bytes.
-    pub(crate) fn advance(&mut self, count: usize) {
+    /// Drops the first `count` bytes. False: nothing is left.
+    pub(crate) fn advance(&mut self, count: usize) -> bool {
         let mut left = count;
         let whole = self.parts.iter().take_while(|part| {
             let taken = part.len() <= left;
@@ -286,6 +284,8 @@ impl SendParts {
         if let Some(first) = self.parts.first_mut() {
             bytes::Buf::advance(first, left);
         }
+        self.point();
+        !self.parts.is_empty()
     }
 }
 
@@ -337,8 +337,7 @@ impl Driver {
         unsafe { self.start(entry, Keep::Send(socket.clone(), data)) }
     }
 
-    pub(crate) fn send_parts(&self, socket: &Rc<Socket>, mut parts: Box<SendParts>) -> Op {
-        parts.point();
+    pub(crate) fn send_parts(&self, socket: &Rc<Socket>, parts: Box<SendParts>) -> Op {
         let entry = opcode::SendMsg::new(socket.target(), &raw const parts.header)
             .flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32)
             .build();
@@ -377,6 +376,11 @@ impl Driver {
         // SAFETY: no pointers; the slot keeps both open.
         unsafe { self.start(entry, Keep::Drain(socket.clone(), pipe.clone())) }
     }
+}
+
+/// The parts of a send as one operation's argument.
+pub(crate) fn send_parts(parts: Vec<Bytes>) -> Box<SendParts> {
+    SendParts::new(parts)
 }
 
 /// `sendfile` on the calling thread; the socket does not block. Returns the bytes taken: 0 is the end of the file.

@@ -1,0 +1,13 @@
+//! A Kafka client, just enough to load a broker: its own, so that its cost is known and small.
+//!
+//! [`Connection`] is one socket with pipelined requests: frames go out in the order they are handed over, answers
+//! come back in that order, as Kafka promises. [`Cluster`] knows the brokers, creates the topic, finds the leaders and
+//! asks for offsets. Versions are negotiated per connection. Everything lives on the reactor of one thread.
+
+mod cluster;
+mod connection;
+mod error;
+
+pub(crate) use cluster::{Cluster, EARLIEST, LATEST, PartitionLeader, Topic, TopicSpec};
+pub(crate) use connection::{Connection, Reply};
+pub(crate) use error::ClientError;

@@ -1,0 +1,279 @@
+//! One connection to one broker, with several requests in flight.
+//!
+//! Two tasks own the socket: one writes what is in the outbox, several frames in one send; one reads frames and hands
+//! each to the oldest request that waits. When either ends, all that wait are told that the connection is lost, by
+//! dropping their end of the channel; why is kept for the message.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::marker::PhantomData;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use reactor::sync::{Queue, Receiver, Sender, oneshot};
+use reactor::{Priority, Shutdown, TcpStream};
+use wire::kafka::api_versions::ApiVersionsRequest;
+use wire::kafka::frame::{self, LENGTH_BYTES};
+use wire::kafka::header::ResponseHeader;
+use wire::kafka::{ErrorCode, Message, Reader, Request, Str};
+
+use super::error::ClientError;
+use crate::limits::{CONNECT_TIMEOUT, OUTBOX_REQUESTS_MAX, RECV_BYTES, RESPONSE_BYTES_MAX};
+
+/// The newest version of `ApiVersions` that is tried first.
+const API_VERSIONS_FIRST: i16 = 3;
+
+/// A connection. Dropping it closes the socket; what is in flight is lost.
+pub(crate) struct Connection {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    address: String,
+    stream: TcpStream,
+    /// Versions that the broker speaks, by key.
+    versions: RefCell<HashMap<i16, (i16, i16)>>,
+    next_correlation: Cell<i32>,
+    waiting: RefCell<VecDeque<Waiting>>,
+    outbox: Queue<Bytes>,
+    client_id: Str,
+    why_lost: RefCell<Option<String>>,
+}
+
+struct Waiting {
+    correlation_id: i32,
+    answer: Sender<Bytes>,
+}
+
+/// The answer to a request that was sent.
+pub(crate) struct Reply<R: Request> {
+    shared: Rc<Shared>,
+    version: i16,
+    answer: Receiver<Bytes>,
+    request: PhantomData<R>,
+}
+
+impl Connection {
+    /// Connects to `address` (`host:port`) and learns which versions it speaks.
+    ///
+    /// A name is resolved on this thread, which waits for it: that happens once per connection.
+    pub(crate) async fn open(address: &str) -> Result<Self, ClientError> {
+        let cannot = |cause| ClientError::Connect { address: address.to_owned(), cause };
+        let resolved = resolve(address).map_err(cannot)?;
+        let stream = match reactor::timeout(CONNECT_TIMEOUT, TcpStream::connect(resolved)).await {
+            Ok(connected) => connected.map_err(cannot)?,
+            Err(_) => return Err(cannot(io::ErrorKind::TimedOut.into())),
+        };
+        stream.set_nodelay(true).map_err(cannot)?;
+        let shared = Rc::new(Shared {
+            address: address.to_owned(),
+            stream,
+            versions: RefCell::new(HashMap::new()),
+            next_correlation: Cell::new(0),
+            waiting: RefCell::new(VecDeque::new()),
+            outbox: Queue::new(OUTBOX_REQUESTS_MAX),
+            client_id: Str::from_static("loadgen"),
+            why_lost: RefCell::new(None),
+        });
+        reactor::spawn(Priority::Latency, "client-write", write_frames(shared.clone())).detach();
+        reactor::spawn(Priority::Latency, "client-read", read_frames(shared.clone())).detach();
+        let connection = Self { shared };
+        reactor::timeout(CONNECT_TIMEOUT, connection.learn_versions()).await.unwrap_or_else(|_| {
+            Err(ClientError::Timeout { address: address.to_owned(), what: "ApiVersions".to_owned() })
+        })?;
+        Ok(connection)
+    }
+
+    async fn learn_versions(&self) -> Result<(), ClientError> {
+        let body = ApiVersionsRequest {
+            client_software_name: Str::from_static("corelane-loadgen"),
+            client_software_version: Str::from_static(env!("CARGO_PKG_VERSION")),
+        };
+        let mut version = API_VERSIONS_FIRST;
+        let mut frame = self.send_version(version, &body).await?.frame().await?;
+        // A broker that does not know the version says so in version 0: the code comes right after the correlation id.
+        if frame.get(4..6) == Some(&ErrorCode::UnsupportedVersion.code().to_be_bytes()) {
+            version = 0;
+            frame = self.send_version(version, &body).await?.frame().await?;
+        }
+        let response = decode::<ApiVersionsRequest>(frame, version)?;
+        if response.error_code != 0 {
+            return Err(ClientError::broker("ApiVersions", response.error_code, None));
+        }
+        let known = response.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version)));
+        self.shared.versions.borrow_mut().extend(known);
+        Ok(())
+    }
+
+    /// The newest version of `R` that both sides speak.
+    pub(crate) fn version<R: Request>(&self) -> Result<i16, ClientError> {
+        let unsupported =
+            || ClientError::Unsupported { address: self.shared.address.clone(), api: R::API_KEY };
+        let versions = self.shared.versions.borrow();
+        let (min, max) = versions.get(&R::API_KEY.key()).copied().ok_or_else(unsupported)?;
+        let version = max.min(*R::VERSIONS.end());
+        if version < min.max(*R::VERSIONS.start()) { Err(unsupported()) } else { Ok(version) }
+    }
+
+    /// Sends a request in the newest version and waits for the answer.
+    pub(crate) async fn call<R: Request>(&self, body: &R) -> Result<R::Response, ClientError> {
+        self.send(body).await?.wait().await
+    }
+
+    /// As [`Connection::call`], but no longer than `limit`.
+    pub(crate) async fn call_within<R: Request>(
+        &self,
+        limit: Duration,
+        body: &R,
+    ) -> Result<R::Response, ClientError> {
+        reactor::timeout(limit, self.call(body)).await.unwrap_or_else(|_| {
+            Err(ClientError::Timeout {
+                address: self.shared.address.clone(),
+                what: R::API_KEY.name().to_owned(),
+            })
+        })
+    }
+
+    /// Puts a request of the newest version in flight. Requests reach the broker in the order of these calls.
+    pub(crate) async fn send<R: Request>(&self, body: &R) -> Result<Reply<R>, ClientError> {
+        let version = self.version::<R>()?;
+        self.send_version(version, body).await
+    }
+
+    async fn send_version<R: Request>(&self, version: i16, body: &R) -> Result<Reply<R>, ClientError> {
+        let correlation_id = self.shared.next_correlation();
+        let (answer_to, answer) = oneshot();
+        self.push(version, correlation_id, body).await?;
+        // Nothing runs between the push and this, so both queues have the same order.
+        self.shared.waiting.borrow_mut().push_back(Waiting { correlation_id, answer: answer_to });
+        Ok(Reply { shared: self.shared.clone(), version, answer, request: PhantomData })
+    }
+
+    /// Sends a request that the broker does not answer: a produce request with `acks` 0.
+    pub(crate) async fn send_unanswered<R: Request>(&self, body: &R) -> Result<(), ClientError> {
+        let version = self.version::<R>()?;
+        self.push(version, self.shared.next_correlation(), body).await
+    }
+
+    async fn push<R: Request>(&self, version: i16, correlation: i32, body: &R) -> Result<(), ClientError> {
+        let frame = frame::request(version, correlation, Some(&self.shared.client_id), body);
+        self.shared.outbox.push(frame.into_contiguous()).await.map_err(|_| self.shared.lost())
+    }
+
+    /// Where it is connected to, as it was asked for.
+    pub(crate) fn address(&self) -> &str {
+        &self.shared.address
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.end("closed by this client");
+    }
+}
+
+impl<R: Request> Reply<R> {
+    /// Waits for the answer.
+    pub(crate) async fn wait(self) -> Result<R::Response, ClientError> {
+        let version = self.version;
+        decode::<R>(self.frame().await?, version)
+    }
+
+    async fn frame(self) -> Result<Bytes, ClientError> {
+        self.answer.await.map_err(|_| self.shared.lost())
+    }
+}
+
+fn decode<R: Request>(frame: Bytes, version: i16) -> Result<R::Response, ClientError> {
+    let mut reader = Reader::new(frame);
+    ResponseHeader::decode(&mut reader, R::API_KEY, version)
+        .and_then(|_| R::Response::decode(&mut reader, version))
+        .map_err(|cause| ClientError::Decode { api: R::API_KEY, cause })
+}
+
+impl Shared {
+    fn next_correlation(&self) -> i32 {
+        let id = self.next_correlation.get();
+        self.next_correlation.set(id.wrapping_add(1) & i32::MAX);
+        id
+    }
+
+    fn lost(&self) -> ClientError {
+        let why = self.why_lost.borrow().clone().unwrap_or_else(|| "closed".to_owned());
+        ClientError::Lost { address: self.address.clone(), why }
+    }
+
+    /// Ends the connection; the first reason counts.
+    fn end(&self, why: &str) {
+        self.why_lost.borrow_mut().get_or_insert_with(|| why.to_owned());
+        self.outbox.close();
+        let _ = self.stream.shutdown(Shutdown::Both);
+        self.waiting.borrow_mut().clear();
+    }
+}
+
+async fn write_frames(shared: Rc<Shared>) {
+    while let Some(frame) = shared.outbox.pop().await {
+        let mut frames = vec![frame];
+        while let Some(frame) = shared.outbox.try_pop() {
+            frames.push(frame);
+        }
+        if let Err(error) = shared.stream.send(frames).await {
+            shared.end(&error.to_string());
+            return;
+        }
+    }
+}
+
+async fn read_frames(shared: Rc<Shared>) {
+    let mut buffer = BytesMut::with_capacity(RECV_BYTES);
+    loop {
+        let missing = match take_frames(&shared, &mut buffer) {
+            Ok(missing) => missing,
+            Err(why) => return shared.end(&why),
+        };
+        buffer.reserve(missing.max(RECV_BYTES));
+        let (received, back) = shared.stream.recv_into(buffer, missing).await;
+        buffer = back;
+        match received {
+            Ok(0) => return shared.end("the broker closed it"),
+            Ok(_) => {}
+            Err(error) => return shared.end(&error.to_string()),
+        }
+    }
+}
+
+/// Hands out the whole frames in `buffer`; says how many bytes at least are missing for the next.
+fn take_frames(shared: &Shared, buffer: &mut BytesMut) -> Result<usize, String> {
+    loop {
+        let Some(prefix) = buffer.first_chunk::<LENGTH_BYTES>() else {
+            return Ok(LENGTH_BYTES - buffer.len());
+        };
+        let len = frame::body_len(*prefix, RESPONSE_BYTES_MAX)
+            .map_err(|cause| ClientError::Frame { address: shared.address.clone(), cause }.to_string())?;
+        if buffer.len() < LENGTH_BYTES + len {
+            return Ok(LENGTH_BYTES + len - buffer.len());
+        }
+        buffer.advance(LENGTH_BYTES);
+        let frame = buffer.split_to(len).freeze();
+        let Some(waiting) = shared.waiting.borrow_mut().pop_front() else {
+            return Err("the broker answered what nobody asked".to_owned());
+        };
+        let correlation_id = frame.first_chunk::<4>().map(|id| i32::from_be_bytes(*id));
+        if correlation_id != Some(waiting.correlation_id) {
+            return Err("the broker answered out of order".to_owned());
+        }
+        // Who no longer waits does not mind.
+        let _ = waiting.answer.send(frame);
+    }
+}
+
+fn resolve(address: &str) -> io::Result<SocketAddr> {
+    let mut found: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
+    // Brokers on this machine often listen on IPv4 only.
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found.first().copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+}

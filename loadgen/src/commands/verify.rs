@@ -1,0 +1,260 @@
+//! `loadgen verify`: does the log give back what it took?
+//!
+//! Each partition is written by one producer, with numbered, checksummed values, and read twice: alongside the writing
+//! (the newest records, from wherever the broker has them) and once more from start to end when all is written (as a
+//! consumer that comes later). Both readings are checked against what was acknowledged. The broker may be killed and
+//! started again in between: what was not acknowledged is sent again, for as long as `--retry-ms` allows.
+//!
+//! The topic must not be written by others during the run: their records count as corrupt.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use reactor::{Instant, Priority};
+use wire::kafka::record::Records;
+
+use super::Meter;
+use super::produce::put_sent;
+use crate::args::{VerifyArgs, WriteArgs};
+use crate::arrivals::Arrivals;
+use crate::client::{ClientError, Cluster, LATEST, Topic};
+use crate::fetcher::{FetchSettings, Fetcher};
+use crate::lanes::{Idempotence, Lanes, Stop};
+use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, VERIFIED_RECORDS_MAX};
+use crate::payload::letters;
+use crate::report::{Report, Work};
+use crate::send_stats::SendStats;
+use crate::sender::SendSettings;
+use crate::threads::{self, Share};
+use crate::verify::{Checker, Findings, RecordId, STAMP_BYTES, stamp};
+
+#[derive(Clone)]
+struct Plan {
+    bootstrap: String,
+    timeout: Duration,
+    send: SendSettings,
+    fetch: FetchSettings,
+    idempotence: Idempotence,
+    write: WriteArgs,
+    run: u64,
+}
+
+/// What one thread found.
+struct Verified {
+    began: Instant,
+    sent: SendStats,
+    alongside: Findings,
+    afterwards: Findings,
+}
+
+pub(super) fn run(args: &VerifyArgs) -> Result<Report, ClientError> {
+    let (timeout, retry_for) = (args.target.timeout(), args.target.retry_for());
+    if args.write.size < STAMP_BYTES || args.write.records > VERIFIED_RECORDS_MAX {
+        let what = format!("--size must be at least {STAMP_BYTES}, --records at most {VERIFIED_RECORDS_MAX}");
+        return Err(ClientError::Usage(what));
+    }
+    let plan = Plan {
+        bootstrap: args.target.bootstrap.clone(),
+        timeout,
+        send: args.write.send_settings(timeout, retry_for),
+        fetch: args.read.fetch_settings(timeout, retry_for),
+        idempotence: if args.not_idempotent { Idempotence::Off } else { Idempotence::On },
+        write: args.write.clone(),
+        run: reactor::now().as_ns() ^ (reactor::wall_clock_ms() as u64) << 20,
+    };
+    if plan.send.acks == 0 {
+        return Err(ClientError::Usage("verify needs acknowledgements: --acks 1 or all".to_owned()));
+    }
+    let shares = threads::share_out(&args.target)?;
+    let (threads, partitions) = (shares.len(), shares[0].topic.partitions.len());
+    let meter = Meter::start(&args.target)?;
+    let results = threads::run(shares, |share| work(share, plan))?;
+    let began = results.iter().map(|thread| thread.began).min().unwrap_or_else(reactor::now);
+    let (mut sent, mut alongside, mut afterwards) =
+        (SendStats::new(), Findings::default(), Findings::default());
+    for thread in results {
+        sent.add(thread.sent);
+        alongside.add(&thread.alongside);
+        afterwards.add(&thread.afterwards);
+    }
+
+    let mut report = Report::new("verify");
+    report.put("topic", args.target.topic.as_str());
+    report.put("partitions", partitions);
+    report.put("threads", threads);
+    put_sent(&mut report, &sent, began);
+    put_findings(&mut report, "alongside", &alongside);
+    put_findings(&mut report, "afterwards", &afterwards);
+    let clean = alongside.is_clean() && afterwards.is_clean();
+    report.put("verdict", if clean { "clean" } else { "FAULTY" });
+    if !clean {
+        report.fail();
+    }
+    meter.stop(
+        &mut report,
+        Work { records: sent.records, bytes: sent.value_bytes, requests: sent.requests },
+    )?;
+    Ok(report)
+}
+
+fn put_findings(report: &mut Report, reading: &str, findings: &Findings) {
+    report.put(format!("{reading}_read"), findings.read);
+    report.put(format!("{reading}_lost"), findings.lost);
+    report.put(format!("{reading}_duplicates"), findings.duplicates);
+    report.put(format!("{reading}_out_of_order"), findings.out_of_order);
+    report.put(format!("{reading}_corrupt"), findings.corrupt);
+    report.put(format!("{reading}_offset_gaps"), findings.offset_gaps);
+    report.put(format!("{reading}_unacknowledged"), findings.unacknowledged);
+}
+
+async fn work(share: Share, plan: Plan) -> Result<Verified, ClientError> {
+    let cluster = Rc::new(Cluster::connect(&plan.bootstrap, plan.timeout).await?);
+    let topic = cluster.topic(&share.topic.name).await?;
+    let starts = cluster.offsets(&topic.name, &share.partitions, LATEST).await?;
+    let stop = Stop { records: share.part_of(plan.write.records), after: plan.write.duration() };
+    let reading = Reading {
+        share: share.clone(),
+        cluster: cluster.clone(),
+        topic: topic.clone(),
+        plan: plan.clone(),
+        starts,
+    };
+    let ends: Rc<RefCell<Option<HashMap<i32, i64>>>> = Rc::default();
+    let alongside = reactor::spawn(Priority::Latency, "verify-alongside", reading.clone().read(ends.clone()));
+
+    let lanes = Lanes::open(&cluster, &topic, &share.partitions, plan.send, plan.idempotence).await?;
+    let began = reactor::now();
+    write(&lanes, &share, &plan, stop).await;
+    let sent = lanes.finish().await?;
+    let log_ends = cluster.offsets(&topic.name, &share.partitions, LATEST).await?;
+    *ends.borrow_mut() = Some(log_ends);
+    let alongside = alongside.await?;
+    let afterwards = reading.read(ends).await?;
+    let finish = |checkers: HashMap<i32, Checker>| {
+        let mut all = Findings::default();
+        for (partition, checker) in checkers {
+            let acknowledged = sent.acknowledged.get(&partition).map(Vec::as_slice);
+            all.add(&checker.finish(acknowledged.unwrap_or_default()));
+        }
+        all
+    };
+    let (alongside, afterwards) = (finish(alongside), finish(afterwards));
+    Ok(Verified { began, sent, alongside, afterwards })
+}
+
+/// Writes the thread's records, at the rate or as fast as they are acknowledged.
+async fn write(lanes: &Lanes, share: &Share, plan: &Plan, stop: Stop) {
+    let mut value = letters(plan.write.size, share.thread as u64);
+    let mut write = |lanes: &Lanes, index: usize, intended: Instant| {
+        let id = RecordId {
+            run: plan.run,
+            producer: share.thread as u32,
+            partition: lanes.partition(index),
+            number: lanes.next_number(index),
+        };
+        stamp(&mut value, id);
+        lanes.push(index, &value, intended);
+    };
+    if plan.write.rate > 0.0 {
+        let arrivals = Arrivals::new(reactor::now(), plan.write.rate / share.threads as f64);
+        return lanes.pace(arrivals, stop, write).await;
+    }
+    let began = reactor::now();
+    for number in 0..stop.records {
+        if stop.after.is_some_and(|after| began.elapsed() >= after) || !lanes.wait_for_room().await {
+            return;
+        }
+        write(lanes, number as usize % lanes.partition_count(), reactor::now());
+        if reactor::should_yield() {
+            reactor::yield_now().await;
+        }
+    }
+}
+
+/// One reading of a thread's partitions.
+#[derive(Clone)]
+struct Reading {
+    share: Share,
+    cluster: Rc<Cluster>,
+    topic: Topic,
+    plan: Plan,
+    /// Where the log ended before the run, by partition.
+    starts: HashMap<i32, i64>,
+}
+
+impl Reading {
+    /// Reads from the starts to the ends, once those are known.
+    async fn read(
+        self,
+        ends: Rc<RefCell<Option<HashMap<i32, i64>>>>,
+    ) -> Result<HashMap<i32, Checker>, ClientError> {
+        let mut tasks = Vec::new();
+        for group in self.share.by_leader().into_values() {
+            let positions = group.iter().map(|leader| (*leader, self.starts[&leader.partition], i64::MAX));
+            let fetcher = Fetcher::new(self.cluster.clone(), self.topic.clone(), self.plan.fetch, positions);
+            let checkers =
+                group.iter().map(|leader| (leader.partition, self.checker(leader.partition))).collect();
+            let reading = read_leader(fetcher, checkers, ends.clone(), self.plan.timeout);
+            tasks.push(reactor::spawn(Priority::Latency, "verify-read", reading));
+        }
+        let mut all = HashMap::new();
+        for task in tasks {
+            all.extend(task.await?);
+        }
+        Ok(all)
+    }
+
+    fn checker(&self, partition: i32) -> Checker {
+        let id = RecordId { run: self.plan.run, producer: self.share.thread as u32, partition, number: 0 };
+        Checker::new(id, self.plan.write.records)
+    }
+}
+
+async fn read_leader(
+    mut fetcher: Fetcher,
+    mut checkers: HashMap<i32, Checker>,
+    ends: Rc<RefCell<Option<HashMap<i32, i64>>>>,
+    timeout: Duration,
+) -> Result<HashMap<i32, Checker>, ClientError> {
+    let mut last_news = reactor::now();
+    loop {
+        let writing = match &*ends.borrow() {
+            Some(ends) => {
+                fetcher.set_ends(ends);
+                false
+            }
+            None => true,
+        };
+        if fetcher.is_done() {
+            return Ok(checkers);
+        }
+        let fetched = fetcher.next().await?;
+        if !fetched.is_empty() || writing {
+            last_news = reactor::now();
+        } else if last_news.elapsed() >= timeout {
+            let what = "the broker gives no more records, though the log's end is further on";
+            return Err(ClientError::Corrupt(what.to_owned()));
+        }
+        for fetched in fetched {
+            let Some(checker) = checkers.get_mut(&fetched.partition) else { continue };
+            for batch in &fetched.batches {
+                let corrupt = |error| {
+                    ClientError::Corrupt(format!(
+                        "{} at offset {}: {error}",
+                        fetched.partition, batch.header.base_offset
+                    ))
+                };
+                batch.header.verify_crc(&batch.bytes).map_err(corrupt)?;
+                for record in Records::new(batch, DECOMPRESSED_BATCH_BYTES_MAX).map_err(corrupt)? {
+                    let record = record.map_err(corrupt)?;
+                    checker.read(record.offset, record.value.as_deref().unwrap_or_default());
+                }
+                if reactor::should_yield() {
+                    reactor::yield_now().await;
+                }
+            }
+        }
+    }
+}

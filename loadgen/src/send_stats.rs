@@ -1,0 +1,74 @@
+//! What was sent and acknowledged, how fast, and exactly which records.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use reactor::Instant;
+
+use crate::accumulator::{Batch, Intended};
+use crate::histogram::Histogram;
+
+/// What a lane has sent and heard.
+#[derive(Clone, Debug)]
+pub(crate) struct SendStats {
+    /// Intended (open loop) or sending (closed loop) to acknowledgement, per record.
+    pub(crate) latency: Histogram,
+    pub(crate) records: u64,
+    pub(crate) value_bytes: u64,
+    /// Bytes of the batches, as they lie in the log.
+    pub(crate) batch_bytes: u64,
+    pub(crate) batches: u64,
+    pub(crate) requests: u64,
+    /// Batches sent again.
+    pub(crate) retries: u64,
+    pub(crate) last_ack: Option<Instant>,
+    /// Numbers of the acknowledged records by partition, ascending, disjoint.
+    pub(crate) acknowledged: HashMap<i32, Vec<Range<u64>>>,
+}
+
+impl SendStats {
+    pub(crate) fn new() -> Self {
+        Self {
+            latency: Histogram::new(),
+            records: 0,
+            value_bytes: 0,
+            batch_bytes: 0,
+            batches: 0,
+            requests: 0,
+            retries: 0,
+            last_ack: None,
+            acknowledged: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.latency.add(&other.latency);
+        self.records += other.records;
+        self.value_bytes += other.value_bytes;
+        self.batch_bytes += other.batch_bytes;
+        self.batches += other.batches;
+        self.requests += other.requests;
+        self.retries += other.retries;
+        self.last_ack = self.last_ack.max(other.last_ack);
+        self.acknowledged.extend(other.acknowledged);
+    }
+
+    /// Counts an acknowledged batch of `partition`, sent at `sent`.
+    pub(crate) fn acknowledge(&mut self, partition: i32, batch: &Batch, sent: Instant, now: Instant) {
+        match &batch.intended {
+            Intended::Sending => self.latency.record(now.since(sent), u64::from(batch.records)),
+            Intended::Each(times) => times.iter().for_each(|due| self.latency.record(now.since(*due), 1)),
+        }
+        self.records += u64::from(batch.records);
+        self.value_bytes += batch.value_bytes;
+        self.batch_bytes += batch.bytes.len() as u64;
+        self.batches += 1;
+        self.last_ack = Some(now);
+        let numbers = batch.first_number..batch.first_number + u64::from(batch.records);
+        let known = self.acknowledged.entry(partition).or_default();
+        match known.last_mut() {
+            Some(last) if last.end == numbers.start => last.end = numbers.end,
+            _ => known.push(numbers),
+        }
+    }
+}
