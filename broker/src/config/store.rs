@@ -9,7 +9,7 @@ choice! {
         Auto = "auto",
         /// A write with an fdatasync linked behind it.
         Fdatasync = "fdatasync",
-        /// A write with RWF_DSYNC.
+        /// A write with `RWF_DSYNC`.
         Dsync = "dsync",
     }
 }

@@ -15,6 +15,9 @@ use crate::metadata::records::Record;
 use crate::metadata::topic_config::{Overrides, TopicConfig};
 use crate::metadata::topic_name;
 
+/// The most shards of one node, as the setting `cores` allows.
+const SHARDS_MAX: u32 = 1024;
+
 /// The next image, and how it differs from the one before.
 #[derive(Debug, Clone)]
 pub struct Applied {
@@ -43,6 +46,31 @@ impl MetadataImage {
             next.resolve_all()?;
         }
         Ok(Applied { image: next.image, changes: next.changes })
+    }
+}
+
+/// Which way a shard's load goes.
+enum Load {
+    More,
+    Less,
+}
+
+impl MetadataImage {
+    fn count_load(&mut self, leader: NodeId, shard: ShardId, load: &Load) -> Result<(), Inconsistent> {
+        if shard.0 >= SHARDS_MAX {
+            return Err(wrong(&format!("shard {shard} is beyond the {SHARDS_MAX} that a node may have")));
+        }
+        if leader == self.local.node {
+            if self.shard_loads.len() <= shard.index() {
+                self.shard_loads.resize(shard.index() + 1, 0);
+            }
+            let count = &mut self.shard_loads[shard.index()];
+            *count = match load {
+                Load::More => *count + 1,
+                Load::Less => count.saturating_sub(1),
+            };
+        }
+        Ok(())
     }
 }
 
@@ -83,13 +111,7 @@ impl Building {
                 };
                 self.partition(Uuid(*topic), partition)?;
             }
-            Record::Place { topic, index, shard } => {
-                let topic = self.touch(Uuid(*topic))?;
-                let partition =
-                    usize::try_from(*index).ok().and_then(|index| topic.partitions.get_mut(index));
-                partition.ok_or_else(|| wrong("a place of a partition that is not known"))?.shard =
-                    ShardId(*shard);
-            }
+            Record::Place { topic, index, shard } => self.place(Uuid(*topic), *index, ShardId(*shard))?,
             Record::RemoveTopic { topic } => self.remove(Uuid(*topic))?,
             Record::TopicConfig { topic, name, value } => {
                 let topic = self.touch(Uuid(*topic))?;
@@ -141,11 +163,22 @@ impl Building {
                 topic.name.as_str()
             )));
         }
+        let (leader, shard) = (partition.leader, partition.shard);
         topic.partitions.push(partition);
+        self.image.count_load(leader, shard, &Load::More)?;
         self.image.live_logs.insert_mut(log, (id, index));
         self.image.next_log = self.image.next_log.max(LogId(log.0 + 1));
         self.image.partition_count += 1;
         Ok(())
+    }
+
+    fn place(&mut self, id: Uuid, index: i32, shard: ShardId) -> Result<(), Inconsistent> {
+        let topic = self.touch(id)?;
+        let partition = usize::try_from(index).ok().and_then(|index| topic.partitions.get_mut(index));
+        let partition = partition.ok_or_else(|| wrong("a place of a partition that is not known"))?;
+        let (leader, before) = (partition.leader, std::mem::replace(&mut partition.shard, shard));
+        self.image.count_load(leader, before, &Load::Less)?;
+        self.image.count_load(leader, shard, &Load::More)
     }
 
     /// The topic as it becomes in this group.
@@ -170,6 +203,7 @@ impl Building {
         self.image.unified.remove_mut(&topic_name::unified(&topic.name));
         for partition in &topic.partitions {
             self.image.live_logs.remove_mut(&partition.log);
+            self.image.count_load(partition.leader, partition.shard, &Load::Less)?;
         }
         self.image.partition_count -= topic.partitions.len();
         self.changes.push(TopicChange::Removed(topic));

@@ -128,6 +128,8 @@ pub struct MetadataImage {
     pub(super) next_log: LogId,
     pub(super) next_producer_id: i64,
     pub(super) partition_count: usize,
+    /// How many partitions each shard of this node leads.
+    pub(super) shard_loads: Vec<u32>,
 }
 
 /// Records that do not fit what is known: a fault of the program, or of a file.
@@ -167,6 +169,7 @@ impl MetadataImage {
             next_log: LogId(1),
             next_producer_id: 0,
             partition_count: 0,
+            shard_loads: Vec::new(),
         })
     }
 
@@ -233,6 +236,17 @@ impl MetadataImage {
     /// How many partitions there are.
     pub fn partition_count(&self) -> usize {
         self.partition_count
+    }
+
+    /// How many partitions each shard of this node leads; shards without any may be left out at the end.
+    pub fn shard_loads(&self) -> &[u32] {
+        &self.shard_loads
+    }
+
+    /// The same state under another version: a snapshot is read in parts and stands for many groups.
+    #[must_use]
+    pub fn at_version(self, version: u64) -> Self {
+        Self { version, ..self }
     }
 
     /// The topic whose name collides with this one without being equal.

@@ -7,5 +7,6 @@ pub mod apply;
 pub mod ids;
 pub mod image;
 pub mod records;
+pub mod state;
 pub mod topic_config;
 pub mod topic_name;

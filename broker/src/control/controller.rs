@@ -1,0 +1,271 @@
+//! The one place where metadata changes: decide, make durable, publish, answer.
+//!
+//! Requests are decided one after another, each against the image that the one before leads to. The records of all
+//! requests that waited are written and synced together; only then the new image goes to every shard, and a client
+//! has its answer when every shard uses that image, so that it can produce to a new topic at once.
+
+use std::sync::Arc;
+
+use async_channel::{Receiver, Sender};
+use tracing::{error, info};
+use wire::kafka::{ErrorCode, Str, Uuid};
+
+use crate::config::BrokerConfig;
+use crate::control::commands::{
+    AlterConfigs, ControlRequest, CreatedTopic, DeletedTopic, Mode, MorePartitions, NewTopic, Outcomes,
+    ProducerIds, Refusal, Reply, TopicKey,
+};
+use crate::control::limits::{PARTITIONS_PER_REQUEST_MAX, PRODUCER_IDS_PER_BLOCK, REQUESTS_PER_SYNC_MAX};
+use crate::control::metadata_log::{Group, MetadataLog};
+use crate::control::topics::{Decision, Rules};
+use crate::control::{ImageUpdate, configs, random, topics};
+use crate::metadata::image::{MetadataImage, TopicChange};
+use crate::metadata::records::Record;
+
+/// The state of the control thread.
+#[derive(Debug)]
+pub(super) struct Controller {
+    pub(super) config: Arc<BrokerConfig>,
+    pub(super) log: MetadataLog,
+    pub(super) image: Arc<MetadataImage>,
+    pub(super) shards: Vec<Sender<ImageUpdate>>,
+}
+
+/// Gives an answer once it is known whether what it says is durable.
+type Pending = Box<dyn FnOnce(Result<(), Refusal>) + Send>;
+
+/// What the requests of one sync add up to.
+struct Working {
+    image: MetadataImage,
+    groups: Vec<Group>,
+    changes: Vec<TopicChange>,
+}
+
+impl Controller {
+    /// Serves until nobody can send a request any more.
+    pub(super) async fn run(mut self, requests: Receiver<ControlRequest>) {
+        while let Ok(first) = requests.recv().await {
+            let mut batch = vec![first];
+            while batch.len() < REQUESTS_PER_SYNC_MAX
+                && let Ok(next) = requests.try_recv()
+            {
+                batch.push(next);
+            }
+            self.serve(batch).await;
+        }
+    }
+
+    async fn serve(&mut self, batch: Vec<ControlRequest>) {
+        let mut working =
+            Working { image: self.image.as_ref().clone(), groups: Vec::new(), changes: Vec::new() };
+        let pending: Vec<_> = batch.into_iter().map(|request| self.decide(&mut working, request)).collect();
+        if working.groups.is_empty() {
+            for answer in pending {
+                answer(Ok(()));
+            }
+            return;
+        }
+        // The sync holds this thread and nothing else: shards never wait for it.
+        if let Err(failure) = self.log.append(&working.groups) {
+            error!(error = %failure, "metadata cannot be made durable, changes are refused");
+            let refusal =
+                Refusal::new(ErrorCode::KafkaStorageError, format!("The metadata log failed: {failure}."));
+            for answer in pending {
+                answer(Err(refusal.clone()));
+            }
+            return;
+        }
+        self.image = Arc::new(working.image);
+        let applied = self.publish(working.changes).await;
+        tokio::spawn(async move {
+            // Nothing is ever sent: the channel closes when the last shard has let go of its update.
+            let _ = applied.recv().await;
+            for answer in pending {
+                answer(Ok(()));
+            }
+        });
+        self.snapshot_when_due();
+    }
+
+    async fn publish(&self, changes: Vec<TopicChange>) -> Receiver<()> {
+        let (receipt, applied) = async_channel::bounded(1);
+        let changes: Arc<[TopicChange]> = changes.into();
+        for shard in &self.shards {
+            let (image, changes) = (Arc::clone(&self.image), Arc::clone(&changes));
+            // A shard that is gone needs no image.
+            let _ = shard.send(ImageUpdate { image, changes, receipt: receipt.clone() }).await;
+        }
+        applied
+    }
+
+    fn snapshot_when_due(&mut self) {
+        if self.log.wants_snapshot() {
+            let state = self.image.state();
+            match self.log.snapshot(self.image.version(), &state) {
+                Ok(()) => {
+                    info!(records = state.len(), version = self.image.version(), "metadata snapshot written")
+                }
+                Err(failure) => {
+                    error!(error = %failure, "metadata snapshot failed, changes are refused from now on")
+                }
+            }
+        }
+    }
+
+    fn decide(&self, working: &mut Working, request: ControlRequest) -> Pending {
+        match request {
+            ControlRequest::CreateTopics(all, mode, reply) => {
+                let outcomes = self.create_topics(working, &all, mode);
+                each_pending(outcomes, reply)
+            }
+            ControlRequest::EnsureTopics(names, reply) => {
+                let outcomes = names.iter().map(|name| self.ensure_topic(working, name)).collect();
+                each_pending(outcomes, reply)
+            }
+            ControlRequest::DeleteTopics(keys, reply) => {
+                let outcomes = self.delete_topics(working, &keys);
+                each_pending(outcomes, reply)
+            }
+            ControlRequest::CreatePartitions(all, mode, reply) => {
+                let outcomes = self.create_partitions(working, &all, mode);
+                each_pending(outcomes, reply)
+            }
+            ControlRequest::AlterConfigs(all, mode, reply) => {
+                let outcomes = self.alter_configs(working, &all, mode);
+                each_pending(outcomes, reply)
+            }
+            ControlRequest::AllocateProducerIds(reply) => {
+                let outcome = producer_ids(working);
+                Box::new(move |durable| drop(reply.try_send(durable.and(outcome))))
+            }
+        }
+    }
+
+    fn create_topics(&self, working: &mut Working, all: &[NewTopic], mode: Mode) -> Outcomes<CreatedTopic> {
+        let wanted = all
+            .iter()
+            .map(|topic| usize::try_from(topic.partitions).unwrap_or(1).max(topic.assignments.len()));
+        let too_many = wanted.fold(0_usize, usize::saturating_add) > PARTITIONS_PER_REQUEST_MAX;
+        let create = |topic: &NewTopic| {
+            if too_many {
+                let text = "Excessively large number of partitions per request.";
+                return Err(Refusal::new(ErrorCode::PolicyViolation, text));
+            }
+            if all.iter().filter(|other| other.name == topic.name).count() > 1 {
+                return Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name."));
+            }
+            let id = fresh_id(&working.image)?;
+            let decision = topics::create(self.rules(&working.image), topic, id)?;
+            let created = working.take(decision, mode)?;
+            Ok(CreatedTopic { id: if mode == Mode::Apply { created.id } else { Uuid::ZERO }, ..created })
+        };
+        all.iter().map(create).collect()
+    }
+
+    fn ensure_topic(&self, working: &mut Working, name: &Str) -> Result<CreatedTopic, Refusal> {
+        if let Some(topic) = working.image.topic(name) {
+            return Ok(topics::existing(topic));
+        }
+        let id = fresh_id(&working.image)?;
+        let topic = topics::automatic(&self.config, name);
+        let decision = topics::create(self.rules(&working.image), &topic, id)?;
+        working.take(decision, Mode::Apply)
+    }
+
+    fn delete_topics(&self, working: &mut Working, keys: &[TopicKey]) -> Outcomes<DeletedTopic> {
+        let delete = |key: &TopicKey| {
+            if keys.iter().filter(|other| *other == key).count() > 1 {
+                let what = if matches!(key, TopicKey::Name(_)) { "name" } else { "ID" };
+                return Err(Refusal::new(ErrorCode::InvalidRequest, format!("Duplicate topic {what}.")));
+            }
+            let decision = topics::delete(self.rules(&working.image), key)?;
+            working.take(decision, Mode::Apply)
+        };
+        keys.iter().map(delete).collect()
+    }
+
+    fn create_partitions(&self, working: &mut Working, all: &[MorePartitions], mode: Mode) -> Outcomes<()> {
+        let create = |more: &MorePartitions| {
+            if all.iter().filter(|other| other.topic == more.topic).count() > 1 {
+                return Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name."));
+            }
+            let decision = topics::more_partitions(self.rules(&working.image), more)?;
+            working.take(decision, mode)
+        };
+        all.iter().map(create).collect()
+    }
+
+    fn alter_configs(&self, working: &mut Working, all: &[AlterConfigs], mode: Mode) -> Outcomes<()> {
+        let same = |a: &AlterConfigs, b: &AlterConfigs| {
+            (a.resource_type, &a.resource_name) == (b.resource_type, &b.resource_name)
+        };
+        let alter = |one: &AlterConfigs| {
+            if all.iter().filter(|other| same(one, other)).count() > 1 {
+                return Err(Refusal::new(
+                    ErrorCode::InvalidRequest,
+                    "Each resource must appear at most once.",
+                ));
+            }
+            let decision = configs::alter(self.rules(&working.image), one)?;
+            working.take(decision, mode)
+        };
+        all.iter().map(alter).collect()
+    }
+
+    fn rules<'a>(&'a self, image: &'a MetadataImage) -> Rules<'a> {
+        Rules { image, config: &self.config }
+    }
+}
+
+impl Working {
+    /// Takes a decision over into the working image.
+    fn take<T>(&mut self, decision: Decision<T>, mode: Mode) -> Result<T, Refusal> {
+        if mode == Mode::Apply && !decision.records.is_empty() {
+            let applied = self.image.apply(&decision.records).map_err(|fault| {
+                error!(%fault, "a decision does not fit the metadata that it was made for");
+                Refusal::new(ErrorCode::UnknownServerError, fault.to_string())
+            })?;
+            self.image = applied.image;
+            self.changes.extend(applied.changes);
+            self.groups.push(decision.records);
+        }
+        Ok(decision.answer)
+    }
+}
+
+fn each_pending<T: Send + 'static>(outcomes: Outcomes<T>, reply: Reply<Outcomes<T>>) -> Pending {
+    Box::new(move |durable| {
+        let told = outcomes.into_iter().map(|outcome| match (&durable, outcome) {
+            (Err(refusal), Ok(_)) => Err(refusal.clone()),
+            (_, outcome) => outcome,
+        });
+        // A client that went away needs no answer.
+        let _ = reply.try_send(told.collect());
+    })
+}
+
+/// The next block of producer ids.
+fn producer_ids(working: &mut Working) -> Result<ProducerIds, Refusal> {
+    let first = working.image.next_producer_id();
+    let next = first.checked_add(PRODUCER_IDS_PER_BLOCK).ok_or_else(|| {
+        Refusal::new(
+            ErrorCode::UnknownServerError,
+            "Exhausted all producer ids as the next block would overflow.",
+        )
+    })?;
+    let answer = ProducerIds { first, count: PRODUCER_IDS_PER_BLOCK };
+    working.take(Decision { records: vec![Record::ProducerIds { next }], answer }, Mode::Apply)
+}
+
+/// A random id that no topic has.
+fn fresh_id(image: &MetadataImage) -> Result<Uuid, Refusal> {
+    let failed = |error: std::io::Error| {
+        Refusal::new(ErrorCode::UnknownServerError, format!("The kernel gives no random bytes: {error}."))
+    };
+    loop {
+        let id = random::uuid().map_err(failed)?;
+        if image.topic_by_id(&id).is_none() {
+            return Ok(id);
+        }
+    }
+}

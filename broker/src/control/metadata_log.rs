@@ -1,0 +1,481 @@
+//! The durable log of metadata records: `metadata/<base>.snapshot` and `metadata/<base>.log` in the data folder.
+//!
+//! Contract: [`MetadataLog::append`] returns when its groups are on disk, and a group is found again as a whole or
+//! not at all. What was not returned for may be found again too. After a failed sync the log is poisoned: nothing
+//! more is appended in this life, for nobody knows what is on disk; opening it again tells.
+//!
+//! Order on a crash. Append: one frame a sync, written in one piece, then fdatasync. So only the last frame can be torn,
+//! and it is cut when the log is opened; a damaged frame with a whole one behind it is corruption, and is refused with
+//! its place. Snapshot: the state goes to `<base>.snapshot.new`, fsync, rename, a new log with a synced header, fsync of
+//! the folder, and only then the older files are removed. So at each moment one snapshot is whole with the log of its
+//! base, or without one when the crash came between the two; the highest base holds.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::control::frame::{FileHeader, FileKind, HEADER_BYTES};
+use crate::control::limits::{FRAME_BYTES_MAX, LOG_BYTES_BEFORE_SNAPSHOT, SNAPSHOT_FRAME_RECORDS};
+use crate::control::random;
+use crate::metadata::records::{self, Record};
+
+/// A group of records: one decision.
+pub type Group = Vec<Record>;
+
+/// The open log.
+#[derive(Debug)]
+pub struct MetadataLog {
+    dir: PathBuf,
+    header: FileHeader,
+    file: File,
+    log_bytes: u64,
+    snapshot_bytes: u64,
+    /// The number of the last frame.
+    sequence: u64,
+    poisoned: bool,
+}
+
+/// What was found when the log was opened.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The state of the snapshot, as groups that build it from nothing.
+    pub snapshot: Vec<Group>,
+    /// How many groups the snapshot stands for.
+    pub snapshot_version: u64,
+    /// The groups since then.
+    pub groups: Vec<Group>,
+    /// Bytes of a torn last frame that were cut.
+    pub cut_bytes: u64,
+}
+
+/// Why the log cannot be opened or written.
+#[derive(Debug)]
+pub enum LogError {
+    /// The operating system refused.
+    Io(PathBuf, io::Error),
+    /// A file is damaged in a place that a crash does not explain.
+    Corrupt(PathBuf, String),
+    /// An earlier write or sync failed.
+    Poisoned,
+    /// One decision has more records than a frame holds.
+    TooLarge(usize),
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Corrupt(path, what) => {
+                write!(
+                    f,
+                    "{} is corrupt, {what}; restore it from a copy, nothing was changed",
+                    path.display()
+                )
+            }
+            Self::Poisoned => f.write_str("the metadata log failed earlier; restart the broker"),
+            Self::TooLarge(bytes) => write!(f, "{bytes} bytes of records do not fit in one frame"),
+        }
+    }
+}
+
+impl std::error::Error for LogError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(_, error) => Some(error),
+            Self::Corrupt(..) | Self::Poisoned | Self::TooLarge(_) => None,
+        }
+    }
+}
+
+impl MetadataLog {
+    /// Opens the log in a folder, which is made when it is missing, and reads all that is in it.
+    ///
+    /// # Errors
+    /// What the operating system refuses, and corruption.
+    pub fn open(dir: &Path) -> Result<(Self, Found), LogError> {
+        fs::create_dir_all(dir).map_err(at(dir))?;
+        let (snapshots, logs) = (bases(dir, "snapshot")?, bases(dir, "log")?);
+        let base = snapshots.last().copied().unwrap_or(0);
+        if let Some(stray) = logs.iter().find(|log| **log > base) {
+            let path = path_of(dir, *stray, "log");
+            return Err(LogError::Corrupt(path, "its snapshot is missing".to_owned()));
+        }
+        let mut found = Found::default();
+        let mut snapshot_bytes = 0;
+        if !snapshots.is_empty() {
+            snapshot_bytes = read_snapshot(&path_of(dir, base, "snapshot"), base, &mut found)?;
+        }
+        let path = path_of(dir, base, "log");
+        let mut log = if logs.contains(&base) {
+            Self { dir: dir.to_owned(), snapshot_bytes, ..read_log(&path, base, &mut found)? }
+        } else {
+            Self::create(dir, base, snapshot_bytes)?
+        };
+        log.finish_open(found.cut_bytes)?;
+        remove_older(dir, base)?;
+        Ok((log, found))
+    }
+
+    /// Writes groups in one frame and syncs it. They are durable when this returns.
+    ///
+    /// # Errors
+    /// A failed write; or a failed sync, after which the log is poisoned.
+    pub fn append(&mut self, groups: &[Group]) -> Result<(), LogError> {
+        if self.poisoned {
+            return Err(LogError::Poisoned);
+        }
+        let payload = encode_groups(groups)?;
+        let mut bytes = Vec::new();
+        self.header.put_frame(&mut bytes, self.sequence + 1, &payload);
+        let path = path_of(&self.dir, self.header.base, "log");
+        if let Err(error) = self.file.write_all(&bytes) {
+            // A full disk is no fault: what came of the frame is taken back, and the next request may try again.
+            self.poisoned = self.file.set_len(self.log_bytes).is_err();
+            return Err(LogError::Io(path, error));
+        }
+        if let Err(error) = self.file.sync_data() {
+            self.poisoned = true;
+            return Err(LogError::Io(path, error));
+        }
+        self.sequence += 1;
+        self.log_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Whether the log has grown so long that a snapshot pays: longer than a floor and than the last snapshot.
+    pub fn wants_snapshot(&self) -> bool {
+        !self.poisoned && self.log_bytes > LOG_BYTES_BEFORE_SNAPSHOT.max(self.snapshot_bytes)
+    }
+
+    /// Replaces all groups so far by records that build the same state, and starts a new log.
+    ///
+    /// # Errors
+    /// What the operating system refuses. The log is poisoned then: it may exist twice.
+    pub fn snapshot(&mut self, version: u64, state: &[Record]) -> Result<(), LogError> {
+        if self.poisoned {
+            return Err(LogError::Poisoned);
+        }
+        self.poisoned = true;
+        // At least one frame lies between two snapshots, so that no name is used twice.
+        let base = self.sequence.max(self.header.base + 1);
+        let bytes = write_snapshot(&self.dir, base, version, state)?;
+        let next = Self::create(&self.dir, base, bytes)?;
+        remove_older(&self.dir, base)?;
+        *self = next;
+        Ok(())
+    }
+
+    /// An empty log under its name, whole from the first moment on.
+    fn create(dir: &Path, base: u64, snapshot_bytes: u64) -> Result<Self, LogError> {
+        let (path, new) = (path_of(dir, base, "log"), path_of(dir, base, "log.new"));
+        let header = FileHeader { kind: FileKind::Log, base, id: random::bytes().map_err(at(&path))? };
+        let _ = fs::remove_file(&new);
+        let mut file = OpenOptions::new().append(true).create_new(true).open(&new).map_err(at(&new))?;
+        file.write_all(&header.encode()).and_then(|()| file.sync_all()).map_err(at(&new))?;
+        fs::rename(&new, &path).map_err(at(&path))?;
+        sync_dir(dir)?;
+        let (dir, log_bytes) = (dir.to_owned(), HEADER_BYTES as u64);
+        Ok(Self { dir, header, file, log_bytes, snapshot_bytes, sequence: base, poisoned: false })
+    }
+
+    /// Cuts a torn end and makes what was read durable: a killed process may have left it in the page cache only.
+    fn finish_open(&mut self, cut_bytes: u64) -> Result<(), LogError> {
+        let path = path_of(&self.dir, self.header.base, "log");
+        if cut_bytes > 0 {
+            self.file.set_len(self.log_bytes).map_err(at(&path))?;
+        }
+        self.file.sync_all().map_err(at(&path))?;
+        sync_dir(&self.dir)
+    }
+}
+
+fn read_snapshot(path: &Path, base: u64, found: &mut Found) -> Result<u64, LogError> {
+    let bytes = fs::read(path).map_err(at(path))?;
+    let corrupt = |what: String| LogError::Corrupt(path.to_owned(), what);
+    let header = FileHeader::decode(&bytes).map_err(|bad| corrupt(bad.to_string()))?;
+    if header.kind != FileKind::Snapshot || header.base != base {
+        return Err(corrupt("its name and its header differ".to_owned()));
+    }
+    let mut position = HEADER_BYTES;
+    loop {
+        let frame = header.frame(&bytes[position..]);
+        let frame = frame.ok_or_else(|| corrupt(format!("at byte {position}")))?;
+        position += frame.size();
+        // The last frame carries nothing; its number is the version.
+        if frame.payload.is_empty() {
+            found.snapshot_version = frame.sequence;
+            break;
+        }
+        found.snapshot.extend(decode_groups(frame.payload).map_err(corrupt)?);
+    }
+    if position == bytes.len() { Ok(bytes.len() as u64) } else { Err(corrupt(format!("at byte {position}"))) }
+}
+
+fn read_log(path: &Path, base: u64, found: &mut Found) -> Result<MetadataLog, LogError> {
+    let bytes = fs::read(path).map_err(at(path))?;
+    let corrupt = |what: String| LogError::Corrupt(path.to_owned(), what);
+    let header = FileHeader::decode(&bytes).map_err(|bad| corrupt(bad.to_string()))?;
+    if header.kind != FileKind::Log || header.base != base {
+        return Err(corrupt("its name and its header differ".to_owned()));
+    }
+    let (mut position, mut sequence) = (HEADER_BYTES, base);
+    while position < bytes.len() {
+        let Some(frame) = header.frame(&bytes[position..]) else {
+            if header.find_frame(&bytes[position + 1..]).is_some() {
+                return Err(corrupt(format!("at byte {position}, with whole records behind it")));
+            }
+            found.cut_bytes = (bytes.len() - position) as u64;
+            break;
+        };
+        if frame.sequence != sequence + 1 {
+            let got = frame.sequence;
+            return Err(corrupt(format!("at byte {position}, frame {got} follows frame {sequence}")));
+        }
+        sequence = frame.sequence;
+        found.groups.extend(decode_groups(frame.payload).map_err(corrupt)?);
+        position += frame.size();
+    }
+    let file = OpenOptions::new().append(true).open(path).map_err(at(path))?;
+    let (dir, log_bytes) = (PathBuf::new(), position as u64);
+    Ok(MetadataLog { dir, header, file, log_bytes, snapshot_bytes: 0, sequence, poisoned: false })
+}
+
+fn write_snapshot(dir: &Path, base: u64, version: u64, state: &[Record]) -> Result<u64, LogError> {
+    let (path, new) = (path_of(dir, base, "snapshot"), path_of(dir, base, "snapshot.new"));
+    let header = FileHeader { kind: FileKind::Snapshot, base, id: random::bytes().map_err(at(&path))? };
+    let mut bytes = header.encode().to_vec();
+    let mut file = File::create(&new).map_err(at(&new))?;
+    let mut size = 0;
+    for (index, part) in state.chunks(SNAPSHOT_FRAME_RECORDS).enumerate() {
+        header.put_frame(&mut bytes, index as u64 + 1, &encode_groups(&[part.to_vec()])?);
+        file.write_all(&bytes).map_err(at(&new))?;
+        size += bytes.len() as u64;
+        bytes.clear();
+    }
+    header.put_frame(&mut bytes, version, &[]);
+    size += bytes.len() as u64;
+    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(at(&new))?;
+    fs::rename(&new, &path).map_err(at(&path))?;
+    sync_dir(dir)?;
+    Ok(size)
+}
+
+/// Groups one after another, each with its length in front.
+fn encode_groups(groups: &[Group]) -> Result<Vec<u8>, LogError> {
+    let mut payload = Vec::new();
+    for group in groups {
+        let bytes =
+            records::encode(group).map_err(|bad| LogError::Corrupt(PathBuf::new(), bad.to_string()))?;
+        payload.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        payload.extend_from_slice(&bytes);
+        if payload.len() > FRAME_BYTES_MAX {
+            return Err(LogError::TooLarge(payload.len()));
+        }
+    }
+    Ok(payload)
+}
+
+fn decode_groups(mut payload: &[u8]) -> Result<Vec<Group>, String> {
+    let mut groups = Vec::new();
+    while !payload.is_empty() {
+        let (length, rest) = payload.split_first_chunk::<4>().ok_or("a frame with a cut group")?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let (group, rest) = rest.split_at_checked(length).ok_or("a frame with a cut group")?;
+        groups.push(records::decode(group).map_err(|bad| bad.to_string())?);
+        payload = rest;
+    }
+    Ok(groups)
+}
+
+/// The bases of the files with this ending, ascending.
+fn bases(dir: &Path, ending: &str) -> Result<Vec<u64>, LogError> {
+    let mut bases = Vec::new();
+    for entry in fs::read_dir(dir).map_err(at(dir))? {
+        let name = entry.map_err(at(dir))?.file_name();
+        let number = name.to_str().and_then(|name| name.split_once('.')).filter(|(_, rest)| *rest == ending);
+        bases.extend(number.and_then(|(number, _)| number.parse::<u64>().ok()));
+    }
+    bases.sort_unstable();
+    Ok(bases)
+}
+
+/// Removes what a newer snapshot replaced, and unfinished snapshots.
+fn remove_older(dir: &Path, base: u64) -> Result<(), LogError> {
+    let mut old = Vec::new();
+    for ending in ["log.new", "snapshot.new"] {
+        old.extend(bases(dir, ending)?.into_iter().map(|each| path_of(dir, each, ending)));
+    }
+    for ending in ["log", "snapshot"] {
+        let bases = bases(dir, ending)?;
+        old.extend(bases.into_iter().filter(|each| *each < base).map(|each| path_of(dir, each, ending)));
+    }
+    old.into_iter().try_for_each(|path| fs::remove_file(&path).map_err(at(&path)))
+}
+
+fn path_of(dir: &Path, base: u64, ending: &str) -> PathBuf {
+    dir.join(format!("{base:020}.{ending}"))
+}
+
+fn sync_dir(dir: &Path) -> Result<(), LogError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> LogError {
+    let path = path.to_owned();
+    move |error| LogError::Io(path, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(number: i64) -> Group {
+        vec![Record::ProducerIds { next: number }, Record::Cluster { id: format!("{number}") }]
+    }
+
+    fn append(dir: &Path, groups: &[Group]) {
+        let (mut log, _) = MetadataLog::open(dir).unwrap();
+        groups.iter().for_each(|group| log.append(std::slice::from_ref(group)).unwrap());
+    }
+
+    fn only_log(dir: &Path) -> PathBuf {
+        let bases = bases(dir, "log").unwrap();
+        assert_eq!(bases.len(), 1);
+        path_of(dir, bases[0], "log")
+    }
+
+    #[test]
+    fn groups_come_back_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        append(dir.path(), &[group(1), group(2)]);
+        append(dir.path(), &[group(3)]);
+        let (mut log, found) = MetadataLog::open(dir.path()).unwrap();
+        assert_eq!(found, Found { groups: vec![group(1), group(2), group(3)], ..Found::default() });
+        log.append(&[group(4), group(5)]).unwrap();
+        assert_eq!(MetadataLog::open(dir.path()).unwrap().1.groups.len(), 5);
+    }
+
+    #[test]
+    fn a_torn_last_frame_is_cut_at_every_length() {
+        let dir = tempfile::tempdir().unwrap();
+        append(dir.path(), &[group(1)]);
+        let path = only_log(dir.path());
+        let whole = fs::read(&path).unwrap();
+        append(dir.path(), &[group(2)]);
+        let longer = fs::read(&path).unwrap();
+        for end in whole.len()..longer.len() {
+            fs::write(&path, &longer[..end]).unwrap();
+            let (mut log, found) = MetadataLog::open(dir.path()).unwrap();
+            assert_eq!((found.groups, found.cut_bytes), (vec![group(1)], (end - whole.len()) as u64));
+            log.append(&[group(3)]).unwrap();
+            assert_eq!(MetadataLog::open(dir.path()).unwrap().1.groups, [group(1), group(3)]);
+        }
+    }
+
+    #[test]
+    fn damage_with_whole_frames_behind_it_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        append(dir.path(), &[group(1)]);
+        let path = only_log(dir.path());
+        let first = fs::read(&path).unwrap().len();
+        append(dir.path(), &[group(2), group(3)]);
+        let good = fs::read(&path).unwrap();
+        for at in HEADER_BYTES..first {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(&path, &bad).unwrap();
+            let error = MetadataLog::open(dir.path()).unwrap_err();
+            assert!(error.to_string().contains("is corrupt, at byte 48"), "{error}");
+            assert_eq!(fs::read(&path).unwrap(), bad, "nothing was changed");
+        }
+        let mut cut = good[..HEADER_BYTES].to_vec();
+        cut.extend_from_slice(&good[first..]);
+        fs::write(&path, &cut).unwrap();
+        let error = MetadataLog::open(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("frame 2 follows frame 0"), "{error}");
+        for at in 0..HEADER_BYTES {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(&path, &bad).unwrap();
+            assert!(matches!(MetadataLog::open(dir.path()), Err(LogError::Corrupt(..))));
+        }
+    }
+
+    #[test]
+    fn a_snapshot_replaces_the_groups_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut log, _) = MetadataLog::open(dir.path()).unwrap();
+        log.append(&[group(1), group(2)]).unwrap();
+        log.snapshot(2, &group(2)).unwrap();
+        log.append(&[group(3)]).unwrap();
+        let expected = Found {
+            snapshot: vec![group(2)],
+            snapshot_version: 2,
+            groups: vec![group(3)],
+            ..Found::default()
+        };
+        assert_eq!(MetadataLog::open(dir.path()).unwrap().1, expected);
+        log.snapshot(3, &group(3)).unwrap();
+        log.snapshot(3, &group(3)).unwrap();
+        let found = MetadataLog::open(dir.path()).unwrap().1;
+        assert_eq!((found.snapshot, found.snapshot_version, found.groups.len()), (vec![group(3)], 3, 0));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_crash_at_any_step_of_a_snapshot_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        append(dir.path(), &[group(1)]);
+        let old = fs::read(only_log(dir.path())).unwrap();
+        let (mut log, _) = MetadataLog::open(dir.path()).unwrap();
+        log.snapshot(1, &group(1)).unwrap();
+        let (log_path, snapshot_path) = (only_log(dir.path()), path_of(dir.path(), 1, "snapshot"));
+        let (log_bytes, snapshot_bytes) = (fs::read(&log_path).unwrap(), fs::read(&snapshot_path).unwrap());
+        let files: [(&str, &[u8]); 5] = [
+            ("00000000000000000000.log", &old),
+            ("00000000000000000001.snapshot.new", &snapshot_bytes[..snapshot_bytes.len() / 2]),
+            ("00000000000000000001.snapshot", &snapshot_bytes),
+            ("00000000000000000001.log.new", &log_bytes[..HEADER_BYTES / 2]),
+            ("00000000000000000001.log", &log_bytes),
+        ];
+        for step in [
+            &files[..1],
+            &files[..2],
+            &files[..1],
+            &[files[0], files[2]],
+            &[files[0], files[2], files[3]],
+            &[files[0], files[2], files[4]],
+        ] {
+            let crashed = tempfile::tempdir().unwrap();
+            step.iter().for_each(|(name, bytes)| fs::write(crashed.path().join(name), bytes).unwrap());
+            let (mut log, found) = MetadataLog::open(crashed.path()).unwrap();
+            let all: Vec<_> = found.snapshot.into_iter().chain(found.groups).collect();
+            assert_eq!(all, [group(1)]);
+            log.append(&[group(2)]).unwrap();
+            let found = MetadataLog::open(crashed.path()).unwrap().1;
+            assert_eq!(found.groups.last(), Some(&group(2)));
+        }
+    }
+
+    #[test]
+    fn damaged_or_missing_snapshots_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut log, _) = MetadataLog::open(dir.path()).unwrap();
+        log.append(&[group(1)]).unwrap();
+        log.snapshot(1, &group(1)).unwrap();
+        let path = path_of(dir.path(), 1, "snapshot");
+        let good = fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0x10;
+            fs::write(&path, &bad).unwrap();
+            assert!(matches!(MetadataLog::open(dir.path()), Err(LogError::Corrupt(..))), "byte {at}");
+            fs::write(&path, &good[..at]).unwrap();
+            assert!(matches!(MetadataLog::open(dir.path()), Err(LogError::Corrupt(..))), "cut at {at}");
+        }
+        fs::remove_file(&path).unwrap();
+        let error = MetadataLog::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("its snapshot is missing"), "{error}");
+    }
+}

@@ -1,0 +1,320 @@
+//! The control plane: what is rare and may be slow, on one thread with a tokio runtime of its own.
+//!
+//! [`Control::start`] opens the metadata log, brings the first image up to date with how the node was started
+//! (cluster id, listeners, number of shards) and starts the thread. Shards ask through a [`ControlClient`] and read
+//! images from the receiver of [`Control::subscribe`]; both use channels that any executor can wait on. Requests,
+//! decisions and answers: [`commands`], [`topics`], [`configs`]; their order and durability: `controller`.
+
+pub mod commands;
+pub mod configs;
+mod controller;
+pub mod frame;
+pub mod limits;
+pub mod metadata_log;
+pub mod placement;
+mod random;
+#[cfg(test)]
+mod tests;
+pub mod topics;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use async_channel::{Receiver, Sender};
+use tracing::{info, warn};
+use wire::kafka::{ErrorCode, Str};
+
+use crate::config::BrokerConfig;
+use crate::metadata::ids::{NodeId, ShardId};
+use crate::metadata::image::{Inconsistent, Local, MetadataImage, TopicChange};
+use crate::metadata::records::{EndpointRecord, Record};
+use commands::{
+    AlterConfigs, ControlRequest, CreatedTopic, DeletedTopic, Mode, MorePartitions, NewTopic, Outcomes,
+    ProducerIds, Refusal, Reply, TopicKey,
+};
+use controller::Controller;
+use limits::{REQUESTS_MAX, UPDATES_MAX};
+use metadata_log::{Found, LogError, MetadataLog};
+
+/// How the control plane is started.
+#[derive(Debug, Clone)]
+pub struct ControlOptions {
+    /// The configuration of the node.
+    pub config: Arc<BrokerConfig>,
+    /// The folder of the metadata log.
+    pub dir: PathBuf,
+    /// How many shards the node runs.
+    pub shards: u32,
+}
+
+/// A new image on its way to one shard.
+///
+/// The shard applies `changes` in order, takes `image` as its own and calls [`ImageUpdate::applied`], or drops the
+/// update: clients that wait for the change are answered when every shard did.
+#[derive(Debug)]
+pub struct ImageUpdate {
+    /// The state from now on.
+    pub image: Arc<MetadataImage>,
+    /// What happened to topics since the image before, in order; a topic may come and go in one update.
+    pub changes: Arc<[TopicChange]>,
+    receipt: Sender<()>,
+}
+
+impl ImageUpdate {
+    /// Says that the shard uses the image.
+    pub fn applied(self) {
+        drop(self.receipt);
+    }
+}
+
+/// Why the control plane does not start.
+#[derive(Debug)]
+pub enum ControlError {
+    /// The metadata log cannot be read or written.
+    Log(LogError),
+    /// Its records do not fit together.
+    Inconsistent(Inconsistent),
+    /// The data folder is another node's.
+    OtherNode {
+        /// The node that the folder belongs to.
+        found: NodeId,
+        /// The node that was started.
+        started: NodeId,
+    },
+    /// The operating system refused a thread or random bytes.
+    Io(io::Error),
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Log(error) => error.fmt(f),
+            Self::Inconsistent(error) => error.fmt(f),
+            Self::OtherNode { found, started } => {
+                write!(f, "the data folder belongs to node {found}, not to node.id={started}")
+            }
+            Self::Io(error) => write!(f, "the control thread cannot start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ControlError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Log(error) => Some(error),
+            Self::Inconsistent(error) => Some(error),
+            Self::Io(error) => Some(error),
+            Self::OtherNode { .. } => None,
+        }
+    }
+}
+
+/// The running control plane.
+#[derive(Debug)]
+pub struct Control {
+    client: ControlClient,
+    image: Arc<MetadataImage>,
+    shards_before: u32,
+    updates: Vec<Option<Receiver<ImageUpdate>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Control {
+    /// Opens the metadata log and starts the thread.
+    ///
+    /// # Errors
+    /// A log that cannot be trusted, a data folder of another node, or an operating system that refuses.
+    pub fn start(options: &ControlOptions) -> Result<Self, ControlError> {
+        let (mut log, found) = MetadataLog::open(&options.dir).map_err(ControlError::Log)?;
+        if found.cut_bytes > 0 {
+            warn!(bytes = found.cut_bytes, "the end of the metadata log was torn by a crash and is cut");
+        }
+        let (image, shards_before) = first_image(options, &mut log, found)?;
+        let image = Arc::new(image);
+        info!(
+            cluster = image.cluster_id().as_str(),
+            version = image.version(),
+            topics = image.topic_count(),
+            partitions = image.partition_count(),
+            "metadata loaded"
+        );
+        let (shards, updates) = (0..options.shards).map(|_| async_channel::bounded(UPDATES_MAX)).unzip();
+        let (requests, receiver) = async_channel::bounded(REQUESTS_MAX);
+        let controller =
+            Controller { config: Arc::clone(&options.config), log, image: Arc::clone(&image), shards };
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ControlError::Io)?;
+        let thread = std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || runtime.block_on(controller.run(receiver)))
+            .map_err(ControlError::Io)?;
+        let updates: Vec<Receiver<ImageUpdate>> = updates;
+        let updates = updates.into_iter().map(Some).collect();
+        Ok(Self { client: ControlClient { requests }, image, shards_before, updates, thread })
+    }
+
+    /// The image with which shards start; updates begin after it.
+    pub fn image(&self) -> &Arc<MetadataImage> {
+        &self.image
+    }
+
+    /// How many shards the node had in its earlier life; 0 on the first start. Where it differs from now, partitions
+    /// have new places.
+    pub fn shards_before(&self) -> u32 {
+        self.shards_before
+    }
+
+    /// Sends requests; may be cloned and used on any thread.
+    pub fn client(&self) -> ControlClient {
+        self.client.clone()
+    }
+
+    /// The images of one shard, in order; `None` when the shard has taken them already or does not exist.
+    pub fn subscribe(&mut self, shard: ShardId) -> Option<Receiver<ImageUpdate>> {
+        self.updates.get_mut(shard.index()).and_then(Option::take)
+    }
+
+    /// Answers what was asked and ends the thread. Shards must still take images, or have dropped their receivers.
+    pub fn stop(self) {
+        self.client.requests.close();
+        drop(self.updates);
+        if self.thread.join().is_err() {
+            warn!("the control thread ended in a panic");
+        }
+    }
+}
+
+/// Asks the control plane, from any thread and on any executor.
+#[derive(Debug, Clone)]
+pub struct ControlClient {
+    requests: Sender<ControlRequest>,
+}
+
+impl ControlClient {
+    /// Makes topics; one outcome each.
+    ///
+    /// # Errors
+    /// The control plane is stopping. So for all requests.
+    pub async fn create_topics(
+        &self,
+        topics: Vec<NewTopic>,
+        mode: Mode,
+    ) -> Result<Outcomes<CreatedTopic>, Refusal> {
+        self.ask(|reply| ControlRequest::CreateTopics(topics, mode, reply)).await
+    }
+
+    /// Makes topics that are not there yet, with default settings; the broker's own topics with theirs.
+    pub async fn ensure_topics(&self, names: Vec<Str>) -> Result<Outcomes<CreatedTopic>, Refusal> {
+        self.ask(|reply| ControlRequest::EnsureTopics(names, reply)).await
+    }
+
+    /// Deletes topics; one outcome each.
+    pub async fn delete_topics(&self, keys: Vec<TopicKey>) -> Result<Outcomes<DeletedTopic>, Refusal> {
+        self.ask(|reply| ControlRequest::DeleteTopics(keys, reply)).await
+    }
+
+    /// Adds partitions; one outcome each.
+    pub async fn create_partitions(
+        &self,
+        all: Vec<MorePartitions>,
+        mode: Mode,
+    ) -> Result<Outcomes<()>, Refusal> {
+        self.ask(|reply| ControlRequest::CreatePartitions(all, mode, reply)).await
+    }
+
+    /// Changes settings; one outcome for each resource.
+    pub async fn alter_configs(&self, all: Vec<AlterConfigs>, mode: Mode) -> Result<Outcomes<()>, Refusal> {
+        self.ask(|reply| ControlRequest::AlterConfigs(all, mode, reply)).await
+    }
+
+    /// Takes a block of producer ids that nobody else has.
+    pub async fn allocate_producer_ids(&self) -> Result<ProducerIds, Refusal> {
+        self.ask(ControlRequest::AllocateProducerIds).await?
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> ControlRequest) -> Result<T, Refusal> {
+        let stopping = || {
+            Refusal::new(
+                ErrorCode::BrokerNotAvailable,
+                "The broker is stopping and changes nothing any more.",
+            )
+        };
+        let (reply, answer) = async_channel::bounded(1);
+        self.requests.send(request(reply)).await.map_err(|_| stopping())?;
+        answer.recv().await.map_err(|_| stopping())
+    }
+}
+
+/// The image that the log leads to, with this start's own facts added to both.
+fn first_image(
+    options: &ControlOptions,
+    log: &mut MetadataLog,
+    found: Found,
+) -> Result<(MetadataImage, u32), ControlError> {
+    let node = NodeId(options.config.server.node_id);
+    let local = Local { node, settings: Arc::clone(&options.config.settings) };
+    let mut image = MetadataImage::empty(local).map_err(ControlError::Inconsistent)?;
+    let apply = |image: MetadataImage, group: &[Record]| {
+        image.apply(group).map(|applied| applied.image).map_err(ControlError::Inconsistent)
+    };
+    for group in &found.snapshot {
+        image = apply(image, group)?;
+    }
+    image = image.at_version(found.snapshot_version);
+    for group in &found.groups {
+        image = apply(image, group)?;
+    }
+    if image.nodes().len() > 0 && image.node(node).is_none() {
+        let found = image.nodes().next().map_or(node, |known| known.id);
+        return Err(ControlError::OtherNode { found, started: node });
+    }
+    let shards_before = image.shards();
+    let mut facts = node_facts(&options.config, &image)?;
+    if shards_before != options.shards {
+        let moves = placement::replace(&image, options.shards);
+        if shards_before != 0 {
+            warn!(
+                before = shards_before,
+                now = options.shards,
+                moved = moves.len() - 1,
+                "partitions are placed anew"
+            );
+        }
+        facts.extend(moves);
+    }
+    if !facts.is_empty() {
+        image = apply(image, &facts)?;
+        log.append(&[facts]).map_err(ControlError::Log)?;
+    }
+    Ok((image, shards_before))
+}
+
+/// The records that bring the image up to date with how this node was started.
+fn node_facts(config: &BrokerConfig, image: &MetadataImage) -> Result<Vec<Record>, ControlError> {
+    let mut facts = Vec::new();
+    if image.cluster_id().is_empty() {
+        let id = random::uuid().map_err(ControlError::Io)?;
+        facts.push(Record::Cluster { id: id.to_string() });
+    }
+    let endpoints: Vec<_> = config
+        .listeners
+        .iter()
+        .map(|listener| EndpointRecord {
+            listener: listener.name.clone(),
+            host: listener.advertised_host.clone(),
+            port: listener.advertised_port,
+        })
+        .collect();
+    let node = NodeId(config.server.node_id);
+    let rack = config.server.rack.clone();
+    let same = image.node(node).is_some_and(|known| {
+        known.rack.as_ref().map(Str::as_str) == rack.as_deref() && known.endpoints == endpoints
+    });
+    if !same {
+        facts.push(Record::Node { node: node.0, rack, endpoints });
+    }
+    Ok(facts)
+}
