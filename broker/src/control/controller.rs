@@ -99,15 +99,14 @@ impl Controller {
     }
 
     fn snapshot_when_due(&mut self) {
-        if self.log.wants_snapshot() {
-            let state = self.image.state();
-            match self.log.snapshot(self.image.version(), &state) {
-                Ok(()) => {
-                    info!(records = state.len(), version = self.image.version(), "metadata snapshot written")
-                }
-                Err(failure) => {
-                    error!(error = %failure, "metadata snapshot failed, changes are refused from now on")
-                }
+        if !self.log.wants_snapshot() {
+            return;
+        }
+        let (version, state) = (self.image.version(), self.image.state());
+        match self.log.snapshot(version, &state) {
+            Ok(()) => info!(version, records = state.len(), "metadata snapshot written"),
+            Err(failure) => {
+                error!(error = %failure, "metadata snapshot failed, changes are refused from now on")
             }
         }
     }

@@ -336,7 +336,9 @@ mod tests {
 
     fn append(dir: &Path, groups: &[Group]) {
         let (mut log, _) = MetadataLog::open(dir).unwrap();
-        groups.iter().for_each(|group| log.append(std::slice::from_ref(group)).unwrap());
+        for group in groups {
+            log.append(std::slice::from_ref(group)).unwrap();
+        }
     }
 
     fn only_log(dir: &Path) -> PathBuf {
@@ -448,7 +450,9 @@ mod tests {
             &[files[0], files[2], files[4]],
         ] {
             let crashed = tempfile::tempdir().unwrap();
-            step.iter().for_each(|(name, bytes)| fs::write(crashed.path().join(name), bytes).unwrap());
+            for (name, bytes) in step {
+                fs::write(crashed.path().join(name), bytes).unwrap();
+            }
             let (mut log, found) = MetadataLog::open(crashed.path()).unwrap();
             let all: Vec<_> = found.snapshot.into_iter().chain(found.groups).collect();
             assert_eq!(all, [group(1)]);

@@ -132,7 +132,7 @@ impl Control {
         if found.cut_bytes > 0 {
             warn!(bytes = found.cut_bytes, "the end of the metadata log was torn by a crash and is cut");
         }
-        let (image, shards_before) = first_image(options, &mut log, found)?;
+        let (image, shards_before) = first_image(options, &mut log, &found)?;
         let image = Arc::new(image);
         info!(
             cluster = image.cluster_id().as_str(),
@@ -252,7 +252,7 @@ impl ControlClient {
 fn first_image(
     options: &ControlOptions,
     log: &mut MetadataLog,
-    found: Found,
+    found: &Found,
 ) -> Result<(MetadataImage, u32), ControlError> {
     let node = NodeId(options.config.server.node_id);
     let local = Local { node, settings: Arc::clone(&options.config.settings) };
