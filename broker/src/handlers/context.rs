@@ -1,0 +1,102 @@
+//! What a handler may use: its own shard, the mesh to the others, the bridge to the control thread.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use async_channel::Receiver;
+use reactor::Priority;
+use wire::kafka::Str;
+
+use crate::config::BrokerConfig;
+use crate::config::listener::Listener;
+use crate::control::ControlClient;
+use crate::handlers::fetch_sessions::FetchSessions;
+use crate::handlers::groups::Groups;
+use crate::handlers::init_producer_id::ProducerIds;
+use crate::handlers::produce::ProduceCall;
+use crate::metadata::ids::ShardId;
+use crate::runtime::mesh::{Mesh, ShardGone};
+use crate::shard::shard::Shard;
+
+/// One per shard, shared by its connections.
+pub struct Context {
+    /// The data plane of this core.
+    pub shard: Rc<Shard>,
+    /// Lane for appends: served one at a time, in order.
+    pub produce_lane: Mesh<ProduceCall>,
+    /// Lane for everything else: each call becomes a task of its own.
+    pub lane: Mesh<Call>,
+    /// The way to the control thread.
+    pub control: ControlClient,
+    /// Group coordinators of the `__consumer_offsets` partitions that this shard owns.
+    pub groups: Groups,
+    /// Incremental fetch sessions of connections on this shard (KIP-227).
+    pub fetch_sessions: RefCell<FetchSessions>,
+    /// As read at start.
+    pub config: Arc<BrokerConfig>,
+    /// Where clients are told to connect.
+    pub advertised: Advertised,
+    /// Producer ids that were handed to this shard and not yet given out.
+    pub producer_ids: ProducerIds,
+}
+
+/// Host and port as clients are told them.
+#[derive(Debug, Clone)]
+pub struct Advertised {
+    /// Name or address.
+    pub host: Str,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl Advertised {
+    /// What a listener advertises; its port 0 stands for the one that was bound.
+    pub fn new(listener: &Listener, bound: SocketAddr) -> Advertised {
+        let port = if listener.advertised_port == 0 { bound.port() } else { listener.advertised_port };
+        Advertised { host: Str::from(listener.advertised_host.as_str()), port }
+    }
+}
+
+/// Who sent a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// The client's end of the connection.
+    pub address: SocketAddr,
+}
+
+/// Work for another shard, which makes a task of it there.
+pub type Call = Box<dyn FnOnce(Rc<Context>) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
+
+impl Context {
+    /// Runs `work` on the shard that owns what it touches: in place if that is this one, over the mesh otherwise.
+    pub async fn on_shard<T, F, Fut>(self: &Rc<Self>, target: ShardId, work: F) -> Result<T, ShardGone>
+    where
+        T: Send + 'static,
+        F: FnOnce(Rc<Context>) -> Fut + Send + 'static,
+        Fut: Future<Output = T> + 'static,
+    {
+        if target == self.lane.me() {
+            return Ok(work(self.clone()).await);
+        }
+        let (answer, answered) = futures_channel::oneshot::channel();
+        let call: Call = Box::new(move |context| {
+            Box::pin(async move {
+                // A caller that has gone away needs no answer.
+                let _ = answer.send(work(context).await);
+            })
+        });
+        self.lane.send(target, call).await?;
+        answered.await.map_err(|_| ShardGone)
+    }
+}
+
+/// Serves what one other shard asks, until the mesh is closed.
+pub async fn serve_lane(context: Rc<Context>, calls: Receiver<Call>) {
+    while let Ok(call) = calls.recv().await {
+        reactor::spawn(Priority::Latency, "mesh-call", call(context.clone())).detach();
+    }
+}

@@ -1,0 +1,234 @@
+//! Fetch: long poll, at least one whole batch, records never copied into the answer.
+//!
+//! Each owner reads its partitions with what is left of the byte limit, in the order asked. When there is too
+//! little, the request parks on the owners until a partition grows or `max_wait_ms` is over, and reads again.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_channel::oneshot;
+use futures_util::future::{join_all, select_all};
+use reactor::Instant;
+use wire::kafka::error_code::ErrorCode;
+use wire::kafka::fetch::{EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData};
+use wire::kafka::Records;
+
+use super::fetch_sessions::{FetchKey, FetchSpec, Mode, Plan};
+use super::reply::{Part, Response};
+use super::{Context, Incoming, Refusal};
+use crate::metadata::ids::ShardId;
+use crate::shard::partition::{ReadOutcome, ReadSpec};
+use crate::shard::PartitionId;
+
+/// One partition of the request, resolved.
+struct Item {
+    target: Result<(ShardId, ReadSpec), ErrorCode>,
+}
+
+/// Answers a fetch request.
+pub async fn handle(context: &Rc<Context>, request: &Incoming, body: FetchRequest) -> Result<Response, Refusal> {
+    let version = request.header.api_version;
+    let plan = match context.fetch_sessions.borrow_mut().plan(&body, version) {
+        Ok(plan) => plan,
+        Err(code) => {
+            let refused = FetchResponse { error_code: code.code(), ..Default::default() };
+            return Ok(Response::encode(request.key, &request.header, &refused, &mut []));
+        }
+    };
+    let items: Vec<Item> = plan.partitions.iter().map(|(key, spec)| resolve(context, key, spec, version)).collect();
+    let limits = Limits {
+        bytes_min: body.min_bytes.max(0) as usize,
+        bytes_max: (body.max_bytes.max(0) as usize).min(context.config.network.fetch_max_bytes as usize),
+        deadline: reactor::now() + Duration::from_millis(body.max_wait_ms.max(0) as u64),
+    };
+    let outcomes = poll(context, &items, &limits).await;
+    Ok(answer(context, request, &plan, Isolation::from_wire(body.isolation_level), outcomes))
+}
+
+/// What a consumer wants to see of transactions (KIP-98).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Isolation {
+    Uncommitted,
+    Committed,
+}
+
+impl Isolation {
+    fn from_wire(level: i8) -> Isolation {
+        if level == 1 { Isolation::Committed } else { Isolation::Uncommitted }
+    }
+}
+
+struct Limits {
+    bytes_min: usize,
+    bytes_max: usize,
+    deadline: Instant,
+}
+
+fn resolve(context: &Context, key: &FetchKey, spec: &FetchSpec, version: i16) -> Item {
+    let target = context.shard.resolve(&key.name, key.topic_id, key.partition, version >= 13);
+    let target = target.map(|target| {
+        let read = ReadSpec {
+            id: target.id,
+            from: spec.fetch_offset,
+            current_leader_epoch: spec.current_leader_epoch,
+            last_fetched_epoch: spec.last_fetched_epoch,
+            bytes_max: spec.bytes_max.max(0) as usize,
+        };
+        (target.shard, read)
+    });
+    Item { target }
+}
+
+async fn poll(context: &Rc<Context>, items: &[Item], limits: &Limits) -> Vec<ReadOutcome> {
+    loop {
+        let outcomes = read_all(context, items, limits.bytes_max).await;
+        let bytes: usize = outcomes.iter().map(|outcome| outcome.bytes).sum();
+        let failed = outcomes.iter().any(|outcome| outcome.error != ErrorCode::None);
+        let due = reactor::now() >= limits.deadline;
+        if bytes >= limits.bytes_min || failed || due || items.is_empty() {
+            return outcomes;
+        }
+        wait_for_growth(context, items, &outcomes, limits.deadline).await;
+    }
+}
+
+/// Reads every item on its owner. What one owner cannot know of another's reads is trimmed here, in request order.
+async fn read_all(context: &Rc<Context>, items: &[Item], bytes_max: usize) -> Vec<ReadOutcome> {
+    let mut by_shard: HashMap<ShardId, Vec<(usize, ReadSpec)>> = HashMap::new();
+    let mut outcomes: Vec<Option<ReadOutcome>> = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        match &item.target {
+            Ok((shard, spec)) => {
+                by_shard.entry(*shard).or_default().push((index, *spec));
+                outcomes.push(None);
+            }
+            Err(code) => outcomes.push(Some(ReadOutcome::failed(*code))),
+        }
+    }
+    let shards = by_shard.len();
+    let reads = by_shard.into_iter().map(|(shard, specs)| async move {
+        let (indexes, specs): (Vec<usize>, Vec<ReadSpec>) = specs.into_iter().unzip();
+        let read = context
+            .on_shard(shard, move |owner| async move { owner.shard.read_many(specs, bytes_max).await })
+            .await;
+        (indexes, read)
+    });
+    for (indexes, read) in join_all(reads).await {
+        match read {
+            Ok(read) => indexes.into_iter().zip(read).for_each(|(index, outcome)| outcomes[index] = Some(outcome)),
+            Err(_gone) => indexes
+                .into_iter()
+                .for_each(|index| outcomes[index] = Some(ReadOutcome::failed(ErrorCode::NotLeaderOrFollower))),
+        }
+    }
+    let mut outcomes: Vec<ReadOutcome> = outcomes.into_iter().flatten().collect();
+    if shards > 1 {
+        trim(&mut outcomes, bytes_max);
+    }
+    outcomes
+}
+
+/// Keeps the total within `bytes_max`, except that the first partition with records keeps what it has.
+fn trim(outcomes: &mut [ReadOutcome], bytes_max: usize) {
+    let mut total = 0;
+    for outcome in outcomes {
+        if total > 0 && total + outcome.bytes > bytes_max {
+            outcome.parts.clear();
+            outcome.bytes = 0;
+        }
+        total += outcome.bytes;
+    }
+}
+
+/// Parks until a partition has more than it had, or the deadline.
+async fn wait_for_growth(context: &Rc<Context>, items: &[Item], outcomes: &[ReadOutcome], deadline: Instant) {
+    let mut by_shard: HashMap<ShardId, Vec<(PartitionId, i64)>> = HashMap::new();
+    for (item, outcome) in items.iter().zip(outcomes) {
+        if let Ok((shard, spec)) = &item.target {
+            by_shard.entry(*shard).or_default().push((spec.id, outcome.high_watermark));
+        }
+    }
+    let mut cancels = Vec::with_capacity(by_shard.len());
+    let waits: Vec<_> = by_shard
+        .into_iter()
+        .map(|(shard, seen)| {
+            let (cancel, cancelled) = oneshot::channel::<()>();
+            cancels.push(cancel);
+            Box::pin(context.on_shard(shard, move |owner| async move {
+                owner.shard.wait_for_growth(seen, cancelled, deadline).await;
+            }))
+        })
+        .collect();
+    if waits.is_empty() {
+        return reactor::sleep_until(deadline).await;
+    }
+    // Dropping `cancels` ends the waits on the other owners.
+    let _ = reactor::timeout(deadline.since(reactor::now()), select_all(waits)).await;
+}
+
+fn answer(
+    context: &Context,
+    request: &Incoming,
+    plan: &Plan,
+    isolation: Isolation,
+    outcomes: Vec<ReadOutcome>,
+) -> Response {
+    let version = request.header.api_version;
+    let mut external: Vec<Vec<Part>> = Vec::with_capacity(outcomes.len());
+    let answers: Vec<PartitionData> = plan
+        .partitions
+        .iter()
+        .zip(outcomes)
+        .map(|((key, _), outcome)| partition_data(key, outcome, isolation, &mut external))
+        .collect();
+    let mut sessions = context.fetch_sessions.borrow_mut();
+    let session_id = match plan.mode {
+        Mode::Sessionless => 0,
+        Mode::New => sessions.begin(plan, &answers, version),
+        Mode::Incremental(id) => id,
+    };
+    let mut responses: Vec<FetchableTopicResponse> = Vec::new();
+    for ((key, _), data) in plan.partitions.iter().zip(answers) {
+        if let Mode::Incremental(id) = plan.mode
+            && !sessions.has_news(id, key, &data)
+        {
+            continue;
+        }
+        match responses.last_mut() {
+            Some(last) if last.topic == key.name && last.topic_id == key.topic_id => last.partitions.push(data),
+            _ => responses.push(FetchableTopicResponse {
+                topic: key.name.clone(),
+                topic_id: key.topic_id,
+                partitions: vec![data],
+                ..Default::default()
+            }),
+        }
+    }
+    let body = FetchResponse { session_id, responses, ..Default::default() };
+    Response::encode(request.key, &request.header, &body, &mut external)
+}
+
+fn partition_data(
+    key: &FetchKey,
+    outcome: ReadOutcome,
+    isolation: Isolation,
+    external: &mut Vec<Vec<Part>>,
+) -> PartitionData {
+    let failed = outcome.error != ErrorCode::None;
+    let diverging_epoch = outcome.diverging.map(|(epoch, end_offset)| EpochEndOffset { epoch, end_offset });
+    let records = Records::External { len: outcome.bytes, id: external.len() };
+    external.push(outcome.parts);
+    PartitionData {
+        partition_index: key.partition,
+        error_code: outcome.error.code(),
+        high_watermark: outcome.high_watermark,
+        last_stable_offset: outcome.high_watermark,
+        log_start_offset: outcome.log_start_offset,
+        diverging_epoch: diverging_epoch.unwrap_or_default(),
+        aborted_transactions: (failed || isolation == Isolation::Committed).then(Vec::new),
+        preferred_read_replica: -1,
+        records,
+        ..Default::default()
+    }
+}

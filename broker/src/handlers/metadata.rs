@@ -1,0 +1,125 @@
+//! `Metadata`: this node, and topics with their partitions; creates topics on first use where that is allowed.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use wire::kafka::error_code::ErrorCode;
+use wire::kafka::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
+    MetadataResponseTopic,
+};
+use wire::kafka::Uuid;
+
+use super::reply::Response;
+use super::table::answer;
+use super::{Context, Incoming, Refusal, auto_create};
+use crate::metadata::image::{MetadataImage, Partition, Topic};
+
+/// All operations on a topic that an unsecured broker allows: read, write, create, delete, alter, describe,
+/// describe and alter configs, as bits by the number of the operation (KIP-430).
+pub const TOPIC_OPERATIONS: i32 =
+    1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+/// All operations on the cluster.
+pub const CLUSTER_OPERATIONS: i32 =
+    1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
+
+/// Answers from the shard's image.
+pub async fn handle(
+    context: &Rc<Context>,
+    request: &Incoming,
+    body: MetadataRequest,
+) -> Result<Response, Refusal> {
+    let version = request.header.api_version;
+    let asked = body.topics.filter(|topics| version > 0 || !topics.is_empty());
+    let topics = match &asked {
+        None => {
+            let image = context.shard.image();
+            image.topics().map(|topic| describe(topic)).collect()
+        }
+        Some(asked) => {
+            if body.allow_auto_topic_creation {
+                auto_create::missing(context, asked.iter().filter_map(|topic| topic.name.as_ref())).await;
+            }
+            let image = context.shard.image();
+            let mut seen = HashSet::new();
+            let once = asked.iter().filter(|topic| seen.insert((topic.name.clone(), topic.topic_id)));
+            once.map(|topic| find(&image, topic)).collect()
+        }
+    };
+    let mut answered = MetadataResponse {
+        brokers: brokers(context),
+        cluster_id: Some(context.shard.image().cluster_id().clone()),
+        controller_id: context.shard.image().local_node().0,
+        topics,
+        ..Default::default()
+    };
+    if body.include_topic_authorized_operations {
+        for topic in answered.topics.iter_mut().filter(|topic| topic.error_code == 0) {
+            topic.topic_authorized_operations = TOPIC_OPERATIONS;
+        }
+    }
+    if body.include_cluster_authorized_operations {
+        answered.cluster_authorized_operations = CLUSTER_OPERATIONS;
+    }
+    answer(request, &answered)
+}
+
+/// This node, as clients are told of it.
+pub fn brokers(context: &Context) -> Vec<MetadataResponseBroker> {
+    let image = context.shard.image();
+    let rack = image.node(image.local_node()).and_then(|node| node.rack.clone());
+    vec![MetadataResponseBroker {
+        node_id: image.local_node().0,
+        host: context.advertised.host.clone(),
+        port: i32::from(context.advertised.port),
+        rack,
+    }]
+}
+
+fn find(image: &MetadataImage, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
+    let (topic, unknown) = match &asked.name {
+        Some(name) => (image.topic(name), unknown_name(name)),
+        None => (image.topic_by_id(&asked.topic_id), ErrorCode::UnknownTopicId),
+    };
+    match topic {
+        Some(topic) => describe(topic),
+        None => MetadataResponseTopic {
+            error_code: unknown.code(),
+            name: asked.name.clone(),
+            topic_id: if asked.name.is_some() { Uuid::ZERO } else { asked.topic_id },
+            ..Default::default()
+        },
+    }
+}
+
+fn unknown_name(name: &str) -> ErrorCode {
+    match crate::metadata::topic_name::check(name) {
+        Ok(()) => ErrorCode::UnknownTopicOrPartition,
+        Err(_) => ErrorCode::InvalidTopicException,
+    }
+}
+
+fn describe(topic: &Arc<Topic>) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code: 0,
+        name: Some(topic.name.clone()),
+        topic_id: topic.id,
+        is_internal: topic.internal,
+        partitions: topic.partitions.iter().map(partition).collect(),
+        ..Default::default()
+    }
+}
+
+fn partition(partition: &Partition) -> MetadataResponsePartition {
+    let replicas: Vec<i32> = partition.replicas.iter().map(|node| node.0).collect();
+    MetadataResponsePartition {
+        error_code: 0,
+        partition_index: partition.index,
+        leader_id: partition.leader.0,
+        leader_epoch: partition.leader_epoch.0,
+        replica_nodes: replicas.clone(),
+        isr_nodes: replicas,
+        offline_replicas: Vec::new(),
+    }
+}

@@ -1,0 +1,152 @@
+//! One handler per API, and the one table that names them.
+//!
+//! A request is served in two parts. [`begin`] runs in the order of arrival and fixes what order must fix: a
+//! produce request is checked and staged there. The [`Reply`] it leaves is finished when it reaches the head of
+//! its connection's queue; everything but produce does all of its work in that second part.
+
+pub mod auto_create;
+pub mod context;
+pub mod fetch_sessions;
+pub mod groups;
+pub mod init_producer_id;
+pub mod produce;
+pub mod reply;
+pub mod table;
+
+pub mod api_versions;
+pub mod delete_records;
+pub mod describe_cluster;
+pub mod describe_topic_partitions;
+pub mod fetch;
+pub mod find_coordinator;
+pub mod list_offsets;
+pub mod metadata;
+pub mod offset_for_leader_epoch;
+pub mod partitions;
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use reactor::sync::Permit;
+use wire::kafka::api_key::ApiKey;
+use wire::kafka::header::RequestHeader;
+use wire::kafka::{DecodeError, Reader};
+
+pub use context::{Context, Peer};
+use produce::ProduceReply;
+use reply::Response;
+
+/// A request as it lies in its frame, header read.
+pub struct Incoming {
+    /// The request's header.
+    pub header: RequestHeader,
+    /// Which API.
+    pub key: ApiKey,
+    /// Positioned at the body.
+    pub body: Reader,
+    /// Who sent it.
+    pub peer: Peer,
+}
+
+/// What is left of a request when its part that fixes order is done.
+pub enum Reply {
+    /// Appends that are on their way to the disk.
+    Produce(ProduceReply),
+    /// A request that is yet to run.
+    Serial(Serial),
+}
+
+/// A request that runs when all before it are answered.
+pub struct Serial {
+    context: Rc<Context>,
+    request: Incoming,
+    /// Held until the request is answered.
+    _charge: Permit,
+}
+
+/// Why a connection is closed instead of answered, as Kafka closes it.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The frame ends inside the header, or the header is malformed.
+    Header(DecodeError),
+    /// A key that no Kafka client may send here.
+    UnknownApi(i16),
+    /// A version outside of what `ApiVersions` advertises.
+    UnsupportedVersion(ApiKey, i16),
+    /// The body does not follow its schema.
+    Body(ApiKey, i16, DecodeError),
+    /// `acks=0` leaves no other way to report that the append failed.
+    UnacknowledgedAppendFailed,
+    /// The broker is stopping.
+    Stopping,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Refusal::Header(error) => write!(f, "malformed request header: {error}"),
+            Refusal::UnknownApi(key) => write!(f, "unknown api key {key}"),
+            Refusal::UnsupportedVersion(key, version) => write!(f, "{key:?} version {version} is not supported"),
+            Refusal::Body(key, version, error) => write!(f, "malformed {key:?} v{version}: {error}"),
+            Refusal::UnacknowledgedAppendFailed => write!(f, "an append with acks=0 failed"),
+            Refusal::Stopping => write!(f, "the broker is stopping"),
+        }
+    }
+}
+
+/// Whether the frame's handler may begin before the requests ahead of it are answered.
+pub fn may_run_ahead(frame: &Bytes) -> bool {
+    frame.len() >= 2 && i16::from_be_bytes([frame[0], frame[1]]) == ApiKey::Produce as i16
+}
+
+/// The part of a request that runs in order of arrival. `None`: nothing is to be answered (`acks=0`).
+pub async fn begin(
+    context: &Rc<Context>,
+    peer: Peer,
+    frame: Bytes,
+    charge: Permit,
+) -> Result<Option<Reply>, Refusal> {
+    if frame.len() < 4 {
+        return Err(Refusal::Header(DecodeError::Truncated));
+    }
+    let key = i16::from_be_bytes([frame[0], frame[1]]);
+    let version = i16::from_be_bytes([frame[2], frame[3]]);
+    let key = ApiKey::try_from(key).map_err(|_| Refusal::UnknownApi(key))?;
+    if !table::speaks(key, version) && key != ApiKey::ApiVersions {
+        return Err(match table::knows(key) {
+            true => Refusal::UnsupportedVersion(key, version),
+            false => Refusal::UnknownApi(key as i16),
+        });
+    }
+    let mut body = Reader::new(frame);
+    let header = RequestHeader::decode(&mut body).map_err(Refusal::Header)?;
+    let request = Incoming { header, key, body, peer };
+    if key == ApiKey::Produce {
+        let reply = produce::begin(context, request).await?;
+        return Ok(reply.map(Reply::Produce));
+    }
+    Ok(Some(Reply::Serial(Serial { context: context.clone(), request, _charge: charge })))
+}
+
+impl Reply {
+    /// Whether the requests behind this one wait for it.
+    pub fn is_serial(&self) -> bool {
+        matches!(self, Reply::Serial(_))
+    }
+
+    /// Whether the answer needs no more waiting.
+    pub fn is_ready(&mut self) -> bool {
+        match self {
+            Reply::Produce(reply) => reply.is_ready(),
+            Reply::Serial(_) => false,
+        }
+    }
+
+    /// The answer, when it is due.
+    pub async fn finish(self) -> Result<Response, Refusal> {
+        match self {
+            Reply::Produce(reply) => Ok(reply.finish().await),
+            Reply::Serial(serial) => table::run(&serial.context, serial.request).await,
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Produce: checks batches on the connection's shard, stages them on their owners, answers when they are durable.
+//!
+//! The check (CRC, records, timestamps) runs where the connection is, so that it spreads over the cores. Batches
+//! of partitions of this shard are staged at once; the others go out as one call per owner, on a lane that keeps
+//! their order. What is left is a [`ProduceReply`] that waits for commits, and holds no request bytes.
+
+use std::rc::Rc;
+
+use async_channel::Receiver;
+use futures_channel::oneshot;
+use reactor::Priority;
+use wire::kafka::error_code::ErrorCode;
+use wire::kafka::header::RequestHeader;
+use wire::kafka::{ApiKey, Message};
+use wire::kafka::produce::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
+};
+use wire::kafka::{Str, Uuid};
+
+use super::reply::Response;
+use super::{Context, Incoming, Refusal};
+use crate::config::store::RecordValidation;
+use crate::metadata::ids::ShardId;
+use crate::shard::partition::{AppendError, Appended, Partition};
+use crate::shard::shard::Target;
+use crate::shard::{Acks, PartitionId};
+use crate::shard::validate::{self, Checked, Depth, Rejection};
+
+/// Appends for partitions of one other shard.
+pub struct ProduceCall {
+    appends: Vec<(PartitionId, Checked)>,
+    /// `None` when the client wants no answer.
+    answer: Option<oneshot::Sender<Vec<AppendOutcome>>>,
+}
+
+/// What became of one batch, when it is known for good.
+pub type AppendOutcome = Result<Outcome, AppendError>;
+
+/// An append that is durable.
+#[derive(Debug, Clone, Copy)]
+pub struct Outcome {
+    base_offset: i64,
+    append_time_ms: i64,
+    log_start_offset: i64,
+}
+
+/// Where the result of one partition of the request comes from.
+enum Slot {
+    Known(Result<Outcome, PartitionError>),
+    Local { partition: Rc<Partition>, appended: Appended },
+    Remote { call: usize, index: usize },
+}
+
+struct PartitionError {
+    code: ErrorCode,
+    message: Option<String>,
+    records: Vec<(i32, String)>,
+}
+
+struct RemoteCall {
+    answer: oneshot::Receiver<Vec<AppendOutcome>>,
+    outcomes: Option<Vec<AppendOutcome>>,
+}
+
+/// A produce request whose batches are staged.
+pub struct ProduceReply {
+    header: RequestHeader,
+    topics: Vec<(Str, Uuid, Vec<(i32, Slot)>)>,
+    calls: Vec<RemoteCall>,
+}
+
+/// Checks and stages every batch of the request. `None`: the client wants no answer.
+pub async fn begin(context: &Rc<Context>, mut request: Incoming) -> Result<Option<ProduceReply>, Refusal> {
+    let version = request.header.api_version;
+    let body = ProduceRequest::decode(&mut request.body, version)
+        .map_err(|error| Refusal::Body(request.key, version, error))?;
+    let acks = Acks::from_wire(body.acks);
+    let mut staging = Staging::new(context, acks);
+    let mut topics = Vec::with_capacity(body.topic_data.len());
+    for topic in body.topic_data {
+        let mut slots = Vec::with_capacity(topic.partition_data.len());
+        for data in topic.partition_data {
+            let id = context.shard.resolve(&topic.name, topic.topic_id, data.index, version >= 13);
+            let slot = staging.stage(id, data.records, version).await;
+            slots.push((data.index, slot));
+        }
+        topics.push((topic.name, topic.topic_id, slots));
+    }
+    let calls = staging.send().await;
+    if acks == Some(Acks::None) {
+        return answer_nothing(&topics);
+    }
+    Ok(Some(ProduceReply { header: request.header, topics, calls }))
+}
+
+fn answer_nothing(topics: &[(Str, Uuid, Vec<(i32, Slot)>)]) -> Result<Option<ProduceReply>, Refusal> {
+    let failed = topics.iter().flat_map(|(.., slots)| slots).any(|(_, slot)| matches!(slot, Slot::Known(Err(_))));
+    // Closing is how Kafka tells a client that waits for no answer to look at its metadata again.
+    if failed { Err(Refusal::UnacknowledgedAppendFailed) } else { Ok(None) }
+}
+
+/// One request's appends, by owner.
+struct Staging<'a> {
+    context: &'a Rc<Context>,
+    acks: Option<Acks>,
+    remote: Vec<(ShardId, Vec<(PartitionId, Checked)>)>,
+}
+
+impl<'a> Staging<'a> {
+    fn new(context: &'a Rc<Context>, acks: Option<Acks>) -> Self {
+        Staging { context, acks, remote: Vec::new() }
+    }
+
+    async fn stage(
+        &mut self,
+        target: Result<Target, ErrorCode>,
+        records: Option<bytes::Bytes>,
+        version: i16,
+    ) -> Slot {
+        if self.acks.is_none() {
+            return Slot::failed(ErrorCode::InvalidRequiredAcks);
+        }
+        let target = match target {
+            Ok(target) => target,
+            Err(code) => return Slot::failed(code),
+        };
+        let depth = match self.context.config.store.record_validation {
+            RecordValidation::Full => Depth::Records,
+            RecordValidation::Header => Depth::Header,
+        };
+        let checked = match validate::check(records, &target.config, version, depth) {
+            Ok(checked) => checked,
+            Err(rejection) => return Slot::rejected(rejection),
+        };
+        if target.shard != self.context.shard.index {
+            return self.defer(target.shard, target.id, checked);
+        }
+        let Some(partition) = self.context.shard.partition(target.id) else {
+            return Slot::failed(ErrorCode::NotLeaderOrFollower);
+        };
+        match partition.append(checked).await {
+            Ok(appended) => Slot::Local { partition, appended },
+            Err(error) => Slot::append_failed(&error),
+        }
+    }
+
+    fn defer(&mut self, shard: ShardId, id: PartitionId, checked: Checked) -> Slot {
+        let call = match self.remote.iter().position(|(owner, _)| *owner == shard) {
+            Some(call) => call,
+            None => {
+                self.remote.push((shard, Vec::new()));
+                self.remote.len() - 1
+            }
+        };
+        let appends = &mut self.remote[call].1;
+        appends.push((id, checked));
+        Slot::Remote { call, index: appends.len() - 1 }
+    }
+
+    async fn send(self) -> Vec<RemoteCall> {
+        let Some(acks) = self.acks else { return Vec::new() };
+        let mut calls = Vec::with_capacity(self.remote.len());
+        for (shard, appends) in self.remote {
+            let (answer, answered) = oneshot::channel();
+            let answer = (acks != Acks::None).then_some(answer);
+            // A shard that is gone drops the sender, which the receiver shows.
+            let _ = self.context.produce_lane.send(shard, ProduceCall { appends, answer }).await;
+            calls.push(RemoteCall { answer: answered, outcomes: None });
+        }
+        calls
+    }
+}
+
+impl Slot {
+    fn failed(code: ErrorCode) -> Slot {
+        Slot::Known(Err(PartitionError { code, message: None, records: Vec::new() }))
+    }
+
+    fn rejected(rejection: Rejection) -> Slot {
+        let Rejection { code, message, records } = rejection;
+        Slot::Known(Err(PartitionError { code, message: Some(message), records }))
+    }
+
+    fn append_failed(error: &AppendError) -> Slot {
+        Slot::Known(Err(PartitionError::from_append(error)))
+    }
+}
+
+impl PartitionError {
+    fn from_append(error: &AppendError) -> PartitionError {
+        PartitionError { code: error.code(), message: error.message(), records: Vec::new() }
+    }
+}
+
+/// Serves one other shard's appends, in the order in which they were sent.
+pub async fn serve_lane(context: Rc<Context>, calls: Receiver<ProduceCall>) {
+    while let Ok(call) = calls.recv().await {
+        let mut staged = Vec::with_capacity(call.appends.len());
+        for (id, checked) in call.appends {
+            staged.push(match context.shard.partition(id) {
+                Some(partition) => {
+                    partition.append(checked).await.map(|appended| (partition.clone(), appended))
+                }
+                None => Err(AppendError::NotLeader),
+            });
+        }
+        let Some(answer) = call.answer else { continue };
+        reactor::spawn(Priority::Latency, "produce-wait", async move {
+            let mut outcomes = Vec::with_capacity(staged.len());
+            for append in staged {
+                outcomes.push(match append {
+                    Ok((partition, appended)) => Outcome::wait(&partition, appended).await,
+                    Err(error) => Err(error),
+                });
+            }
+            let _ = answer.send(outcomes);
+        })
+        .detach();
+    }
+}
+
+impl Outcome {
+    async fn wait(partition: &Partition, appended: Appended) -> AppendOutcome {
+        partition.durable(appended.ticket).await?;
+        Ok(Outcome::of(partition, appended))
+    }
+
+    fn of(partition: &Partition, appended: Appended) -> Outcome {
+        Outcome {
+            base_offset: appended.base_offset,
+            append_time_ms: appended.append_time_ms,
+            log_start_offset: partition.log_start_offset(),
+        }
+    }
+}
+
+impl ProduceReply {
+    /// Whether [`Self::finish`] returns without waiting.
+    pub fn is_ready(&mut self) -> bool {
+        let local = self.topics.iter().flat_map(|(.., slots)| slots).all(|(_, slot)| match slot {
+            Slot::Local { partition, appended } => partition.is_durable(appended.ticket),
+            Slot::Known(_) | Slot::Remote { .. } => true,
+        });
+        local && self.calls.iter_mut().all(RemoteCall::is_ready)
+    }
+
+    /// Waits until every append is durable or has failed, and encodes the answer.
+    pub async fn finish(mut self) -> Response {
+        for call in &mut self.calls {
+            call.wait().await;
+        }
+        let mut responses = Vec::with_capacity(self.topics.len());
+        for (name, topic_id, slots) in self.topics {
+            let mut partition_responses = Vec::with_capacity(slots.len());
+            for (index, slot) in slots {
+                let result = match slot {
+                    Slot::Known(result) => result,
+                    Slot::Local { partition, appended } => {
+                        Outcome::wait(&partition, appended).await.map_err(|e| PartitionError::from_append(&e))
+                    }
+                    Slot::Remote { call, index } => self.calls[call].outcome(index),
+                };
+                partition_responses.push(partition_response(index, result));
+            }
+            responses.push(TopicProduceResponse { name, topic_id, partition_responses, ..Default::default() });
+        }
+        let body = ProduceResponse { responses, ..Default::default() };
+        Response::encode(ApiKey::Produce, &self.header, &body, &mut [])
+    }
+}
+
+impl RemoteCall {
+    fn is_ready(&mut self) -> bool {
+        if self.outcomes.is_none() {
+            self.outcomes = match self.answer.try_recv() {
+                Ok(outcomes) => outcomes,
+                Err(oneshot::Canceled) => Some(Vec::new()),
+            };
+        }
+        self.outcomes.is_some()
+    }
+
+    async fn wait(&mut self) {
+        if self.outcomes.is_none() {
+            self.outcomes = Some((&mut self.answer).await.unwrap_or_default());
+        }
+    }
+
+    /// An owner that went away answers for nothing: its clients look up the leader again.
+    fn outcome(&self, index: usize) -> Result<Outcome, PartitionError> {
+        match self.outcomes.as_ref().and_then(|outcomes| outcomes.get(index)) {
+            Some(Ok(outcome)) => Ok(*outcome),
+            Some(Err(error)) => Err(PartitionError::from_append(error)),
+            None => Err(PartitionError::from_append(&AppendError::NotLeader)),
+        }
+    }
+}
+
+fn partition_response(index: i32, result: Result<Outcome, PartitionError>) -> PartitionProduceResponse {
+    match result {
+        Ok(outcome) => PartitionProduceResponse {
+            index,
+            error_code: ErrorCode::None.code(),
+            base_offset: outcome.base_offset,
+            log_append_time_ms: outcome.append_time_ms,
+            log_start_offset: outcome.log_start_offset,
+            ..Default::default()
+        },
+        Err(error) => PartitionProduceResponse {
+            index,
+            error_code: error.code.code(),
+            base_offset: -1,
+            log_append_time_ms: -1,
+            log_start_offset: -1,
+            record_errors: error.records.into_iter().map(record_error).collect(),
+            error_message: error.message.map(Str::from),
+            ..Default::default()
+        },
+    }
+}
+
+fn record_error((batch_index, message): (i32, String)) -> BatchIndexAndErrorMessage {
+    BatchIndexAndErrorMessage {
+        batch_index,
+        batch_index_error_message: Some(Str::from(message)),
+        ..Default::default()
+    }
+}
+

@@ -1,0 +1,43 @@
+//! What a handler gives back: a response frame whose records were never copied into it.
+
+pub use storage::ReadPart as Part;
+use wire::kafka::header::RequestHeader;
+use wire::kafka::{ApiKey, Message, frame};
+
+/// One whole response frame, length prefix included.
+#[derive(Debug, Clone, Default)]
+pub struct Response {
+    /// In the order in which they go out.
+    pub parts: Vec<Part>,
+}
+
+impl Response {
+    /// Encodes `body` as the answer to `header`. `external` holds, by id, the parts that stand for
+    /// [`Records::External`](wire::kafka::Records::External) in the body.
+    pub fn encode<M: Message>(
+        key: ApiKey,
+        header: &RequestHeader,
+        body: &M,
+        external: &mut [Vec<Part>],
+    ) -> Response {
+        let encoded = frame::response(key, header.api_version, header.correlation_id, body);
+        let mut parts = Vec::new();
+        for part in encoded.parts() {
+            match part {
+                Ok(bytes) => parts.push(Part::Memory(bytes)),
+                Err((len, id)) => {
+                    let own = std::mem::take(&mut external[id]);
+                    let promised = own.iter().map(Part::len).sum::<usize>();
+                    assert_eq!(len, promised, "the promised length is what is sent");
+                    parts.extend(own);
+                }
+            }
+        }
+        Response { parts }
+    }
+
+    /// How many bytes the frame has.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(Part::len).sum()
+    }
+}

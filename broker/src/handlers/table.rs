@@ -1,0 +1,85 @@
+//! The one table of APIs: `ApiVersions` answers from it and dispatch follows it.
+
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+use wire::kafka::api_key::ApiKey;
+use wire::kafka::message::{Message, Request};
+
+use super::reply::Response;
+use super::{Context, Incoming, Refusal};
+use super::{
+    api_versions, delete_records, describe_cluster, describe_topic_partitions, fetch, find_coordinator, list_offsets,
+    metadata, offset_for_leader_epoch,
+};
+
+/// One row: an API, the versions that are spoken, and whether `ApiVersions` names it.
+pub struct Row {
+    /// Which API.
+    pub key: ApiKey,
+    /// What `ApiVersions` says.
+    pub advertised: RangeInclusive<i16>,
+    /// What is decoded and answered.
+    pub spoken: RangeInclusive<i16>,
+}
+
+macro_rules! table {
+    ($($request:ty => $handler:path),+ $(,)?) => {
+        /// Every API but produce, which `begin` serves by itself, in order of key.
+        const ROWS: &[Row] = &[
+            // Old librdkafka refuses a broker whose lowest produce version is above 0.
+            Row { key: ApiKey::Produce, advertised: 0..=13, spoken: 3..=13 },
+            $(Row {
+                key: <$request as Request>::API_KEY,
+                advertised: <$request as Request>::VERSIONS,
+                spoken: <$request as Request>::VERSIONS,
+            }),+
+        ];
+
+        /// Decodes the request and runs its handler.
+        pub async fn run(context: &Rc<Context>, mut request: Incoming) -> Result<Response, Refusal> {
+            let version = request.header.api_version;
+            if request.key == ApiKey::ApiVersions && !speaks(request.key, version) {
+                return Ok(api_versions::unsupported(&request));
+            }
+            $(if request.key == <$request as Request>::API_KEY {
+                let body = <$request as Message>::decode(&mut request.body, version)
+                    .map_err(|error| Refusal::Body(request.key, version, error))?;
+                return $handler(context, &request, body).await;
+            })+
+            Err(Refusal::UnknownApi(request.key as i16))
+        }
+    };
+}
+
+table! {
+    wire::kafka::fetch::FetchRequest => fetch::handle,
+    wire::kafka::list_offsets::ListOffsetsRequest => list_offsets::handle,
+    wire::kafka::metadata::MetadataRequest => metadata::handle,
+    wire::kafka::find_coordinator::FindCoordinatorRequest => find_coordinator::handle,
+    wire::kafka::api_versions::ApiVersionsRequest => api_versions::handle,
+    wire::kafka::delete_records::DeleteRecordsRequest => delete_records::handle,
+    wire::kafka::offset_for_leader_epoch::OffsetForLeaderEpochRequest => offset_for_leader_epoch::handle,
+    wire::kafka::describe_cluster::DescribeClusterRequest => describe_cluster::handle,
+    wire::kafka::describe_topic_partitions::DescribeTopicPartitionsRequest => describe_topic_partitions::handle,
+}
+
+/// All rows, in order of key.
+pub fn rows() -> &'static [Row] {
+    ROWS
+}
+
+/// Whether the API is served at all.
+pub fn knows(key: ApiKey) -> bool {
+    ROWS.iter().any(|row| row.key == key)
+}
+
+/// Whether this version of the API is decoded and answered.
+pub fn speaks(key: ApiKey, version: i16) -> bool {
+    ROWS.iter().any(|row| row.key == key && row.spoken.contains(&version))
+}
+
+/// The answer to `request` when its handler has a body and no records.
+pub fn answer<M: Message>(request: &Incoming, body: &M) -> Result<Response, Refusal> {
+    Ok(Response::encode(request.key, &request.header, body, &mut []))
+}

@@ -1,0 +1,30 @@
+//! The broker's named bounds. A queue, buffer or loop of this crate that has no name here is a bug.
+
+/// Requests of one connection that may be read ahead of their answers.
+pub const CONNECTION_REQUESTS_MAX: usize = 64;
+/// Calls that one shard may have queued towards another on one lane of the mesh.
+pub const MESH_CALLS_MAX: usize = 1024;
+/// Bytes that a connection asks of the kernel in one receive before a frame's length is known.
+pub const FRAME_SMALL_BYTES: usize = 16 << 10;
+/// Frames above this share a few slots of their own, so that half-read giants cannot starve small requests.
+pub const FRAME_LARGE_BYTES: usize = 1 << 20;
+/// How many frames above [`FRAME_LARGE_BYTES`] a shard reads at a time.
+pub const FRAME_LARGE_SLOTS: usize = 4;
+/// Request bytes that a shard holds at a time, over all of its connections (large frames are counted apart).
+pub const REQUEST_BYTES_MAX: usize = 64 << 20;
+/// Seconds within which a frame that has begun must go on arriving.
+pub const FRAME_PROGRESS_SECONDS: u64 = 30;
+/// Connections that a shard's listener may queue before they are accepted.
+pub const LISTEN_BACKLOG: u32 = 1024;
+/// Fetch sessions that a shard keeps; the oldest idle one gives way (KIP-227).
+pub const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
+/// Bytes of response heads gathered into one vectored send.
+pub const SEND_BATCH_BYTES: usize = 1 << 20;
+/// Partitions that one produce or fetch request may name (a frame bounds it already; this bounds the work).
+pub const REQUEST_PARTITIONS_MAX: usize = 100_000;
+/// Bytes that a batch may decompress to while its records are checked.
+pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 1 << 30;
+/// Seconds between two looks for idle connections.
+pub const IDLE_SWEEP_SECONDS: u64 = 5;
+/// Seconds that a stopping shard waits for requests in flight before it closes their connections.
+pub const STOP_GRACE_SECONDS: u64 = 10;

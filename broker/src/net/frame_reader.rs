@@ -1,0 +1,112 @@
+//! Frames from a connection: a four-byte length, then so many bytes.
+//!
+//! The whole length is reserved against the shard's request budget, first come first served, before the body is
+//! read. Reserving is not allocating: memory is touched as bytes arrive. Small frames are copied out of the
+//! reactor's provided buffers, so an idle connection owns no buffer; the rest of a larger frame is received
+//! straight into the buffer that its records are later staged from.
+
+use std::rc::Rc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use reactor::TcpStream;
+use reactor::sync::Permit;
+
+use crate::limits;
+use crate::shard::budget::RequestBudget;
+
+/// A frame without its length prefix, and the memory it is charged with until it is dropped.
+pub struct Frame {
+    /// The bytes after the length prefix.
+    pub bytes: Bytes,
+    /// Given back to the shard's request budget on drop.
+    pub charge: Permit,
+}
+
+/// Why no further frame comes.
+#[derive(Debug)]
+pub enum FrameError {
+    /// The peer closed between two frames.
+    Closed,
+    /// The peer closed, or the connection broke, inside a frame.
+    Io(std::io::Error),
+    /// A zero, negative or too large length.
+    Length(i32),
+}
+
+/// Reads frames of one connection.
+pub struct FrameReader {
+    stream: Rc<TcpStream>,
+    /// Bytes that arrived behind the last frame.
+    pending: BytesMut,
+    frame_bytes_max: usize,
+}
+
+impl FrameReader {
+    /// `frame_bytes_max` is `socket.request.max.bytes`.
+    pub fn new(stream: Rc<TcpStream>, frame_bytes_max: usize) -> FrameReader {
+        FrameReader { stream, pending: BytesMut::new(), frame_bytes_max }
+    }
+
+    /// The next frame, or why there is none. `started` is called when its first byte is there.
+    pub async fn next(&mut self, budget: &RequestBudget, started: impl Fn()) -> Result<Frame, FrameError> {
+        while self.pending.len() < 4 {
+            if !self.pending.is_empty() {
+                started();
+            }
+            self.receive_some().await?;
+        }
+        started();
+        let claimed = i32::from_be_bytes([self.pending[0], self.pending[1], self.pending[2], self.pending[3]]);
+        let Some(len) = usize::try_from(claimed).ok().filter(|len| *len > 0 && *len <= self.frame_bytes_max)
+        else {
+            return Err(FrameError::Length(claimed));
+        };
+        let charge = budget.reserve(len).await;
+        self.pending.advance(4);
+        let bytes = self.body(len).await?;
+        Ok(Frame { bytes, charge })
+    }
+
+    async fn body(&mut self, len: usize) -> Result<Bytes, FrameError> {
+        if self.pending.len() < len && len <= limits::FRAME_SMALL_BYTES {
+            while self.pending.len() < len {
+                self.receive_some().await?;
+            }
+        }
+        if self.pending.len() >= len {
+            let frame = self.pending.split_to(len).freeze();
+            if self.pending.is_empty() {
+                self.pending = BytesMut::new();
+            }
+            return Ok(frame);
+        }
+        let mut body = BytesMut::with_capacity(len);
+        body.extend_from_slice(&self.pending);
+        self.pending = BytesMut::new();
+        while body.len() < len {
+            let missing = len - body.len();
+            let (result, filled) = self.stream.recv_into(body, missing).await;
+            body = filled;
+            if result.map_err(FrameError::Io)? < missing && body.len() < len {
+                return Err(FrameError::Io(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+        if body.len() > len {
+            self.pending = body.split_off(len);
+        }
+        Ok(body.freeze())
+    }
+
+    async fn receive_some(&mut self) -> Result<(), FrameError> {
+        let received = self.stream.recv().await.map_err(FrameError::Io)?;
+        if !received.is_empty() {
+            self.pending.extend_from_slice(&received);
+            return Ok(());
+        }
+        if self.pending.is_empty() {
+            Err(FrameError::Closed)
+        } else {
+            Err(FrameError::Io(std::io::ErrorKind::UnexpectedEof.into()))
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Accepts connections of one shard. A connection stays on the shard that accepted it.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use reactor::{ListenOptions, Priority, TcpListener};
+use tracing::{info, warn};
+
+use crate::handlers::Context;
+use crate::limits;
+use crate::net::connection;
+use crate::net::connections::Connections;
+
+/// Finds out whether the address is free, and which port "any" is. The shards' own listeners share their port, so
+/// without this a second broker would quietly take half of the first one's connections.
+pub fn reserve(address: SocketAddr) -> std::io::Result<SocketAddr> {
+    std::net::TcpListener::bind(address)?.local_addr()
+}
+
+/// Binds this shard's own listener. All shards share the port; the kernel spreads connections over them.
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address, &ListenOptions { reuse_port: true, backlog: limits::LISTEN_BACKLOG })
+}
+
+/// Accepts until the listener is closed.
+pub async fn accept(context: Rc<Context>, listener: Rc<TcpListener>, connections: Rc<Connections>) {
+    let connections_max = context.config.network.max_connections as usize / context.lane.shards() as usize;
+    let mut refused = 0u64;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if connections.count() >= connections_max {
+                    refused += 1;
+                    info!(%peer, refused, "connection refused: max.connections reached");
+                    continue;
+                }
+                // Answers are written whole, so waiting for more bytes only adds latency.
+                if let Err(error) = stream.set_nodelay(true) {
+                    info!(%peer, %error, "connection without TCP_NODELAY");
+                }
+                let serve = connection::serve(context.clone(), Rc::new(stream), peer, connections.clone());
+                reactor::spawn(Priority::Latency, "connection-reader", serve).detach();
+            }
+            Err(error) if error.kind() == ErrorKind::NotConnected => return,
+            Err(error) => {
+                // Out of descriptors or memory: existing connections go on; new ones wait in the backlog.
+                warn!(%error, "accept failed");
+                reactor::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The shell around the handlers: sockets, frames, order of answers. It takes no decision of its own.
+
+pub mod connection;
+pub mod connections;
+pub mod frame_reader;
+pub mod listener;
+pub mod send;

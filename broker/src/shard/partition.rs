@@ -1,0 +1,321 @@
+//! One partition as its owner sees it: leadership, bounds of what may be read, appends and their durability.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use storage::{Append, LeaderEpoch, Log, Offset, ProducerCheck, ReadError, ReadPart, StageError, StorageError, Ticket};
+use wire::kafka::error_code::ErrorCode;
+
+use super::validate::Checked;
+use super::PartitionId;
+use crate::metadata::topic_config::TopicConfig;
+
+/// A partition owned by this shard.
+pub struct Partition {
+    /// Topic id and index.
+    pub id: PartitionId,
+    /// The partition's log.
+    pub log: Log,
+    config: RefCell<Arc<TopicConfig>>,
+    leader_epoch: LeaderEpoch,
+}
+
+/// An append whose place is fixed and which is on its way to the disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Appended {
+    /// Offset of the batch's first record.
+    pub base_offset: i64,
+    /// The broker's time if the topic stamps with it, or -1.
+    pub append_time_ms: i64,
+    /// What to wait for.
+    pub ticket: Ticket,
+}
+
+/// Why a batch was not appended, or is not known to be durable.
+#[derive(Debug, Clone)]
+pub enum AppendError {
+    /// This shard does not own the partition (any more).
+    NotLeader,
+    /// The sequence is neither the next nor one of the last five.
+    OutOfOrderSequence,
+    /// A newer instance of the producer has appended.
+    InvalidProducerEpoch,
+    /// The producer is not known and does not start at sequence 0.
+    UnknownProducerId,
+    /// The batch is larger than a segment.
+    BatchLargerThanSegment,
+    /// The disk is full, failing, or the log is closed: the client may try again.
+    Storage(String),
+}
+
+impl AppendError {
+    /// The code that Kafka answers in this case.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            AppendError::NotLeader => ErrorCode::NotLeaderOrFollower,
+            AppendError::OutOfOrderSequence => ErrorCode::OutOfOrderSequenceNumber,
+            AppendError::InvalidProducerEpoch => ErrorCode::InvalidProducerEpoch,
+            AppendError::UnknownProducerId => ErrorCode::UnknownProducerId,
+            AppendError::BatchLargerThanSegment => ErrorCode::RecordListTooLarge,
+            AppendError::Storage(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+
+    /// What the client is told beside the code.
+    pub fn message(&self) -> Option<String> {
+        match self {
+            AppendError::Storage(message) => Some(message.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// What a fetch asks of one partition.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadSpec {
+    /// Which partition.
+    pub id: PartitionId,
+    /// First offset wanted.
+    pub from: i64,
+    /// Leader epoch that the client knows, or -1.
+    pub current_leader_epoch: i32,
+    /// Epoch of the last record that the client has, or -1.
+    pub last_fetched_epoch: i32,
+    /// Bytes wanted at most.
+    pub bytes_max: usize,
+}
+
+/// What a read of one partition gave.
+#[derive(Debug, Clone)]
+pub struct ReadOutcome {
+    /// `None` when the rest counts.
+    pub error: ErrorCode,
+    /// First offset that is not shown yet.
+    pub high_watermark: i64,
+    /// First offset that is kept.
+    pub log_start_offset: i64,
+    /// Epoch and end offset where the client's log and this one part (KIP-595).
+    pub diverging: Option<(i32, i64)>,
+    /// The records.
+    pub parts: Vec<ReadPart>,
+    /// Bytes of the records.
+    pub bytes: usize,
+}
+
+impl ReadOutcome {
+    /// Nothing but an error.
+    pub fn failed(error: ErrorCode) -> ReadOutcome {
+        ReadOutcome {
+            error,
+            high_watermark: -1,
+            log_start_offset: -1,
+            diverging: None,
+            parts: Vec::new(),
+            bytes: 0,
+        }
+    }
+}
+
+impl Partition {
+    /// A partition over its log.
+    pub fn new(id: PartitionId, log: Log, config: Arc<TopicConfig>, leader_epoch: LeaderEpoch) -> Partition {
+        Partition { id, log, config: RefCell::new(config), leader_epoch }
+    }
+
+    /// The topic's configuration as last applied.
+    pub fn config(&self) -> Arc<TopicConfig> {
+        self.config.borrow().clone()
+    }
+
+    /// Takes a new configuration.
+    pub fn set_config(&self, config: Arc<TopicConfig>) {
+        *self.config.borrow_mut() = config;
+    }
+
+    /// The epoch under which this shard leads.
+    pub fn leader_epoch(&self) -> i32 {
+        self.leader_epoch.0
+    }
+
+    /// First offset that is kept.
+    pub fn log_start_offset(&self) -> i64 {
+        self.log.start_offset().0
+    }
+
+    /// First offset that is not shown to consumers: with one replica, everything that is on disk is committed.
+    pub fn high_watermark(&self) -> i64 {
+        self.log.flushed_offset().0
+    }
+
+    /// Waits for room, then fixes the batch's offsets and puts it on its way to the disk.
+    pub async fn append(&self, batch: Checked) -> Result<Appended, AppendError> {
+        self.log.admit(batch.bytes.len()).await.map_err(|error| storage_error(&error))?;
+        match self.log.check_producer(&batch.info) {
+            ProducerCheck::Accepted => {}
+            ProducerCheck::Duplicate { base_offset, ticket, .. } => {
+                return Ok(Appended { base_offset: base_offset.0, append_time_ms: batch.append_time_ms, ticket });
+            }
+            ProducerCheck::OutOfOrderSequence => return Err(AppendError::OutOfOrderSequence),
+            ProducerCheck::InvalidEpoch => return Err(AppendError::InvalidProducerEpoch),
+            ProducerCheck::UnknownProducer => return Err(AppendError::UnknownProducerId),
+        }
+        let append = Append { bytes: batch.bytes, info: batch.info, epoch: self.leader_epoch };
+        match self.log.stage(append) {
+            Ok(staged) => Ok(Appended {
+                base_offset: staged.base_offset.0,
+                append_time_ms: batch.append_time_ms,
+                ticket: staged.commit,
+            }),
+            Err(StageError::LargerThanSegment) => Err(AppendError::BatchLargerThanSegment),
+            Err(StageError::Storage(error)) => Err(storage_error(&error)),
+        }
+    }
+
+    /// Waits until what the ticket names is on disk.
+    pub async fn durable(&self, ticket: Ticket) -> Result<(), AppendError> {
+        self.log.durable(ticket).await.map_err(|error| storage_error(&error))
+    }
+
+    /// Whether [`Self::durable`] returns at once.
+    pub fn is_durable(&self, ticket: Ticket) -> bool {
+        self.log.is_durable(ticket)
+    }
+
+    /// Reads from `spec.from` up to the high watermark.
+    pub async fn read(&self, spec: &ReadSpec, bytes_max: usize) -> ReadOutcome {
+        if let Err(code) = self.check_epoch(spec.current_leader_epoch) {
+            return ReadOutcome::failed(code);
+        }
+        let high_watermark = self.high_watermark();
+        let empty = ReadOutcome {
+            high_watermark,
+            log_start_offset: self.log_start_offset(),
+            ..ReadOutcome::failed(ErrorCode::None)
+        };
+        if let Some(diverging) = self.diverging(spec) {
+            return ReadOutcome { diverging: Some(diverging), ..empty };
+        }
+        if spec.from < self.log_start_offset() || spec.from > self.log.end_offset().0 {
+            return ReadOutcome::failed(ErrorCode::OffsetOutOfRange);
+        }
+        if spec.from >= high_watermark || bytes_max == 0 {
+            return empty;
+        }
+        match self.log.read(Offset(spec.from), bytes_max, Offset(high_watermark)).await {
+            Ok(read) => ReadOutcome { parts: read.parts, bytes: read.bytes, ..empty },
+            Err(ReadError::OffsetOutOfRange) => ReadOutcome::failed(ErrorCode::OffsetOutOfRange),
+            Err(ReadError::Storage(error)) => {
+                tracing::error!(partition = %self.log.name(), %error, "read failed");
+                ReadOutcome::failed(ErrorCode::KafkaStorageError)
+            }
+        }
+    }
+
+    /// Whether a client that knows `epoch` as the leader's may go on.
+    pub fn check_epoch(&self, epoch: i32) -> Result<(), ErrorCode> {
+        match epoch {
+            -1 => Ok(()),
+            older if older < self.leader_epoch.0 => Err(ErrorCode::FencedLeaderEpoch),
+            newer if newer > self.leader_epoch.0 => Err(ErrorCode::UnknownLeaderEpoch),
+            _ => Ok(()),
+        }
+    }
+
+    fn diverging(&self, spec: &ReadSpec) -> Option<(i32, i64)> {
+        if spec.last_fetched_epoch < 0 {
+            return None;
+        }
+        let (epoch, end) = self.log.epoch_end(LeaderEpoch(spec.last_fetched_epoch));
+        let parted = end.0 < spec.from || epoch.0 < spec.last_fetched_epoch;
+        (epoch.0 >= 0 && parted).then_some((epoch.0, end.0))
+    }
+}
+
+fn storage_error(error: &StorageError) -> AppendError {
+    AppendError::Storage(error.to_string())
+}
+
+/// What `ListOffsets` asks of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffsetQuery {
+    /// The high watermark.
+    Latest,
+    /// The log start offset.
+    Earliest,
+    /// The record with the largest timestamp.
+    MaxTimestamp,
+    /// The first record whose timestamp is this or later, in ms.
+    AtOrAfter(i64),
+    /// A place that exists only with tiered storage.
+    Nothing,
+}
+
+/// An offset and what belongs to it; -1 where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// In ms, for queries by time.
+    pub timestamp: i64,
+    /// The offset.
+    pub offset: i64,
+    /// Epoch of the leader that appended the record there.
+    pub leader_epoch: i32,
+}
+
+impl Found {
+    /// No such record.
+    pub const NOTHING: Found = Found { timestamp: -1, offset: -1, leader_epoch: -1 };
+}
+
+impl Partition {
+    /// Answers one query of `ListOffsets`; consumers see nothing at or above the high watermark.
+    pub async fn find(&self, query: OffsetQuery) -> Result<Found, ErrorCode> {
+        let bound = Offset(self.high_watermark());
+        let by_time = match query {
+            OffsetQuery::Latest => return Ok(self.at(bound.0)),
+            OffsetQuery::Earliest => return Ok(self.at(self.log_start_offset())),
+            OffsetQuery::Nothing => return Ok(Found::NOTHING),
+            OffsetQuery::MaxTimestamp => self.log.max_timestamp(bound).await,
+            OffsetQuery::AtOrAfter(time) => self.log.offset_for_timestamp(time, bound).await,
+        };
+        match by_time {
+            Ok(Some(found)) => Ok(Found {
+                timestamp: found.timestamp,
+                offset: found.offset.0,
+                leader_epoch: self.log.epoch_at(found.offset).0,
+            }),
+            Ok(None) => Ok(Found::NOTHING),
+            Err(error) => {
+                tracing::error!(partition = %self.log.name(), %error, "look-up by time failed");
+                Err(ErrorCode::KafkaStorageError)
+            }
+        }
+    }
+
+    fn at(&self, offset: i64) -> Found {
+        Found { timestamp: -1, offset, leader_epoch: self.log.epoch_at(Offset(offset)).0 }
+    }
+}
+
+impl Partition {
+    /// Moves the log start to `offset` (-1: to the high watermark) and gives the new one once it is durable.
+    pub async fn delete_records(&self, offset: i64) -> Result<i64, ErrorCode> {
+        let high_watermark = self.high_watermark();
+        let before = if offset == -1 { high_watermark } else { offset };
+        if before < 0 || before > high_watermark {
+            return Err(ErrorCode::OffsetOutOfRange);
+        }
+        match self.log.delete_records(Offset(before)).await {
+            Ok(start) => Ok(start.0),
+            Err(error) => {
+                tracing::error!(partition = %self.log.name(), %error, "records not deleted");
+                Err(ErrorCode::KafkaStorageError)
+            }
+        }
+    }
+
+    /// The last epoch that is not above the one asked, and the offset at which it ended; -1 for none.
+    pub fn epoch_end(&self, epoch: i32) -> (i32, i64) {
+        let (epoch, end) = self.log.epoch_end(LeaderEpoch(epoch));
+        (epoch.0, end.0.min(self.high_watermark()))
+    }
+}

@@ -1,0 +1,156 @@
+//! A shard: its partitions, the last metadata image, and what crosses several partitions.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_channel::oneshot;
+use futures_util::future::{Either, select, select_all};
+use reactor::Instant;
+use storage::Store;
+use wire::kafka::error_code::ErrorCode;
+use wire::kafka::types::{Str, Uuid};
+
+use super::PartitionId;
+use super::budget::RequestBudget;
+use super::partition::{Partition, ReadOutcome, ReadSpec};
+use crate::metadata::image::MetadataImage;
+use crate::metadata::topic_config::TopicConfig;
+use crate::metadata::ids::ShardId;
+
+/// Data plane of one core.
+pub struct Shard {
+    /// Which shard of the node.
+    pub index: ShardId,
+    /// Commit log and logs of this shard.
+    pub store: Store,
+    /// Memory that requests in flight may hold.
+    pub request_budget: RequestBudget,
+    image: RefCell<Arc<MetadataImage>>,
+    partitions: RefCell<HashMap<PartitionId, Rc<Partition>>>,
+    /// Bytes produced and fetched, for metrics.
+    pub bytes_in: Cell<u64>,
+}
+
+/// Where a partition is and how its topic is configured.
+pub struct Target {
+    /// Topic id and index.
+    pub id: PartitionId,
+    /// Owner.
+    pub shard: ShardId,
+    /// Of the topic.
+    pub config: Arc<TopicConfig>,
+}
+
+impl Shard {
+    /// A shard over its store, with the image that the node started from and no partition yet.
+    pub fn new(index: ShardId, store: Store, image: Arc<MetadataImage>) -> Shard {
+        Shard {
+            index,
+            store,
+            request_budget: RequestBudget::default(),
+            image: RefCell::new(image),
+            partitions: RefCell::default(),
+            bytes_in: Cell::new(0),
+        }
+    }
+
+    /// The last image that was applied.
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.image.borrow().clone()
+    }
+
+    /// Takes the next image.
+    pub fn set_image(&self, image: Arc<MetadataImage>) {
+        *self.image.borrow_mut() = image;
+    }
+
+    /// A partition of this shard.
+    pub fn partition(&self, id: PartitionId) -> Option<Rc<Partition>> {
+        self.partitions.borrow().get(&id).cloned()
+    }
+
+    /// All partitions of this shard.
+    pub fn partitions(&self) -> Vec<Rc<Partition>> {
+        self.partitions.borrow().values().cloned().collect()
+    }
+
+    /// Takes ownership of a partition.
+    pub fn insert(&self, partition: Rc<Partition>) {
+        self.partitions.borrow_mut().insert(partition.id, partition);
+    }
+
+    /// Gives a partition up.
+    pub fn remove(&self, id: PartitionId) -> Option<Rc<Partition>> {
+        self.partitions.borrow_mut().remove(&id)
+    }
+
+    /// Finds a partition in the image, by topic id or by name.
+    pub fn resolve(&self, name: &Str, topic_id: Uuid, index: i32, by_id: bool) -> Result<Target, ErrorCode> {
+        let image = self.image.borrow();
+        let (topic, unknown) = match by_id {
+            true => (image.topic_by_id(&topic_id), ErrorCode::UnknownTopicId),
+            false => (image.topic(name), ErrorCode::UnknownTopicOrPartition),
+        };
+        let topic = topic.ok_or(unknown)?;
+        let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        Ok(Target {
+            id: PartitionId { topic: topic.id, index },
+            shard: partition.shard,
+            config: topic.config.clone(),
+        })
+    }
+
+    /// Reads several partitions in order, sharing `bytes_max`; the first that has records gives at least one batch.
+    pub async fn read_many(&self, specs: Vec<ReadSpec>, bytes_max: usize) -> Vec<ReadOutcome> {
+        let mut left = bytes_max;
+        let mut any = false;
+        let mut outcomes = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let Some(partition) = self.partition(spec.id) else {
+                outcomes.push(ReadOutcome::failed(ErrorCode::NotLeaderOrFollower));
+                continue;
+            };
+            // A limit of 0 still gives one batch while nothing was found; afterwards it gives nothing.
+            let limit = if any { spec.bytes_max.min(left) } else { spec.bytes_max.min(left).max(1) };
+            let mut outcome = partition.read(&spec, limit).await;
+            if any && outcome.bytes > left {
+                outcome.parts.clear();
+                outcome.bytes = 0;
+            }
+            any |= outcome.bytes > 0;
+            left = left.saturating_sub(outcome.bytes);
+            outcomes.push(outcome);
+            if reactor::should_yield() {
+                reactor::yield_now().await;
+            }
+        }
+        outcomes
+    }
+
+    /// Parks until a partition's high watermark leaves what was seen, the caller goes away, or the deadline.
+    pub async fn wait_for_growth(
+        &self,
+        seen: Vec<(PartitionId, i64)>,
+        cancelled: oneshot::Receiver<()>,
+        deadline: Instant,
+    ) {
+        let mut waits = Vec::with_capacity(seen.len());
+        for (id, high_watermark) in seen {
+            // A partition that is gone must be reported, not waited for.
+            let Some(partition) = self.partition(id) else { return };
+            if partition.high_watermark() != high_watermark {
+                return;
+            }
+            waits.push(Box::pin(async move { partition.log.grown_beyond(high_watermark).await }));
+        }
+        if waits.is_empty() {
+            return;
+        }
+        let grown = Box::pin(reactor::timeout(deadline.since(reactor::now()), select_all(waits)));
+        match select(grown, cancelled).await {
+            Either::Left(_) | Either::Right(_) => {}
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What a produced batch must be before it is appended, as Kafka's log validation has it.
+//!
+//! Runs on the shard of the connection, so that checking spreads over the cores. Gives the bytes to store: those
+//! that came, except that the topic's clock or codec may ask for others.
+
+use bytes::{Bytes, BytesMut};
+use storage::BatchInfo;
+use wire::kafka::compression::{self, Codec};
+use wire::kafka::error_code::ErrorCode;
+use wire::kafka::record_batch::{self, Batch, BatchError, HEADER_LEN, TimestampType};
+use wire::kafka::record_validation::{
+    self, Accepted, BatchRule, Keys, RecordRefusal, RecordRule, Refusal, Rules,
+};
+
+use crate::limits;
+use crate::config::log::{self, CompressionType};
+use crate::metadata::topic_config::TopicConfig;
+
+/// How far records are looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Every record, compressed ones too.
+    Records,
+    /// The batch's header and CRC; what the header says of its records is believed.
+    Header,
+}
+
+/// A batch that may be appended.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// The whole batch; offsets and epoch are set when it is staged.
+    pub bytes: Bytes,
+    /// What the log keeps of its header.
+    pub info: BatchInfo,
+    /// The broker's time if the topic stamps with it, or -1.
+    pub append_time_ms: i64,
+}
+
+/// A batch that is refused: the partition's error in the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// Kafka's code.
+    pub code: ErrorCode,
+    /// What the client is told beside it.
+    pub message: String,
+    /// Records at fault, by index in the batch, with what is wrong with each.
+    pub records: Vec<(i32, String)>,
+}
+
+impl Rejection {
+    fn new(code: ErrorCode, message: impl Into<String>) -> Rejection {
+        Rejection { code, message: message.into(), records: Vec::new() }
+    }
+}
+
+/// The version of the produce request from which zstd is known to the client (KIP-110).
+const ZSTD_FROM_VERSION: i16 = 7;
+
+/// Checks the records of one partition of a produce request.
+pub fn check(
+    records: Option<Bytes>,
+    config: &TopicConfig,
+    version: i16,
+    depth: Depth,
+) -> Result<Checked, Rejection> {
+    let now_ms = reactor::wall_clock_ms();
+    let records = records.unwrap_or_default();
+    let batch = record_batch::single_batch(&records).map_err(|error| not_one_batch(&error, version))?;
+    let codec = batch.header.codec().map_err(|error| malformed(&error))?;
+    if codec == Codec::Zstd && version < ZSTD_FROM_VERSION {
+        let message = format!("Produce requests with version {version} are not allowed to use ZStandard compression");
+        return Err(Rejection::new(ErrorCode::UnsupportedCompressionType, message));
+    }
+    if batch.bytes.len() > config.max_message_bytes as usize {
+        let message = format!(
+            "The record batch size is {} bytes which exceeds the maximum configured value of {}.",
+            batch.bytes.len(),
+            config.max_message_bytes
+        );
+        return Err(Rejection::new(ErrorCode::MessageTooLarge, message));
+    }
+    if batch.header.attributes.is_transactional() {
+        let message = "Transactions are not supported by this broker yet.";
+        return Err(Rejection::new(ErrorCode::TransactionalIdAuthorizationFailed, message));
+    }
+    let accepted = match depth {
+        Depth::Records => record_validation::validate(&batch, &rules(config, now_ms)),
+        Depth::Header => validate_header(&batch, &rules(config, now_ms)),
+    };
+    let accepted = accepted.map_err(refused)?;
+    let stored = stored_form(batch, codec, config, &accepted)?;
+    Ok(checked(stored, config, now_ms))
+}
+
+fn rules(config: &TopicConfig, now_ms: i64) -> Rules {
+    Rules {
+        now_ms,
+        timestamp_type: clock(config),
+        timestamp_before_max_ms: config.timestamp_before_max_ms,
+        timestamp_after_max_ms: config.timestamp_after_max_ms,
+        keys: Keys::Optional,
+        decompressed_bytes_max: limits::DECOMPRESSED_BATCH_BYTES_MAX,
+    }
+}
+
+fn clock(config: &TopicConfig) -> TimestampType {
+    match config.timestamp_type {
+        log::TimestampType::CreateTime => TimestampType::CreateTime,
+        log::TimestampType::LogAppendTime => TimestampType::LogAppendTime,
+    }
+}
+
+/// The bytes as the topic wants them: its clock, its codec.
+fn stored_form(batch: Batch, codec: Codec, config: &TopicConfig, accepted: &Accepted) -> Result<Batch, Rejection> {
+    let (wanted, level) = match config.compression_type {
+        CompressionType::Producer => (codec, None),
+        CompressionType::Uncompressed => (Codec::None, None),
+        CompressionType::Gzip => (Codec::Gzip, Some(config.compression_gzip_level)),
+        CompressionType::Snappy => (Codec::Snappy, None),
+        CompressionType::Lz4 => (Codec::Lz4, None),
+        CompressionType::Zstd => (Codec::Zstd, Some(config.compression_zstd_level)),
+    };
+    let mut batch = if wanted == codec { batch } else { recompressed(&batch, wanted, level)? };
+    if accepted.must_restamp {
+        let mut bytes = BytesMut::from(&batch.bytes[..]);
+        record_batch::set_timestamps(&mut bytes, clock(config), accepted.max_timestamp);
+        let bytes = bytes.freeze();
+        batch = record_batch::single_batch(&bytes).map_err(|error| malformed(&error))?;
+    }
+    Ok(batch)
+}
+
+/// The same records, compressed otherwise. Their encoding does not change, so they are not taken apart.
+fn recompressed(batch: &Batch, codec: Codec, level: Option<i32>) -> Result<Batch, Rejection> {
+    let records = &batch.bytes[HEADER_LEN..];
+    let from = batch.header.codec().map_err(|error| malformed(&error))?;
+    let plain = compression::decompress(from, records, limits::DECOMPRESSED_BATCH_BYTES_MAX);
+    let mut bytes = vec![0; HEADER_LEN];
+    compression::compress(codec, level, &plain.map_err(|error| malformed(&error))?, &mut bytes)
+        .map_err(|error| malformed(&error))?;
+    let mut header = batch.header;
+    header.size = bytes.len();
+    header.attributes = header.attributes.with_codec(codec);
+    bytes[..HEADER_LEN].copy_from_slice(&header.to_bytes());
+    record_batch::set_crc(&mut bytes);
+    record_batch::single_batch(&Bytes::from(bytes)).map_err(|error| malformed(&error))
+}
+
+/// Believes what the header says of the records.
+fn validate_header(batch: &Batch, rules: &Rules) -> Result<Accepted, Refusal> {
+    batch.header.verify_crc(&batch.bytes)?;
+    record_validation::check_header(&batch.header).map_err(Refusal::Batch)?;
+    let max_timestamp = match rules.timestamp_type {
+        TimestampType::CreateTime => batch.header.max_timestamp,
+        TimestampType::LogAppendTime => rules.now_ms,
+    };
+    Ok(Accepted {
+        record_count: batch.header.record_count as u32,
+        max_timestamp,
+        record_bytes: batch.bytes.len() - HEADER_LEN,
+        must_restamp: batch.header.attributes.timestamp_type() != rules.timestamp_type,
+    })
+}
+
+fn checked(batch: Batch, config: &TopicConfig, now_ms: i64) -> Checked {
+    let append_time_ms = match clock(config) {
+        TimestampType::CreateTime => -1,
+        TimestampType::LogAppendTime => now_ms,
+    };
+    Checked { info: BatchInfo::from_header(&batch.header), bytes: batch.bytes, append_time_ms }
+}
+
+/// Bytes that are not exactly one batch: Kafka refuses them before it looks at the topic.
+fn not_one_batch(error: &BatchError, version: i16) -> Rejection {
+    let message = match error {
+        BatchError::Short { have: 0 } => {
+            format!("Produce requests with version {version} must have at least one record batch per partition")
+        }
+        BatchError::SeveralBatches => format!(
+            "Produce requests with version {version} are only allowed to contain exactly one record batch per partition"
+        ),
+        BatchError::Magic(0 | 1) => {
+            format!("Produce requests with version {version} are only allowed to contain record batches with magic version 2")
+        }
+        other => return malformed(other),
+    };
+    Rejection::new(ErrorCode::InvalidRecord, message)
+}
+
+fn malformed(error: &BatchError) -> Rejection {
+    let code = match error {
+        BatchError::Length(_) | BatchError::Magic(_) | BatchError::Crc { .. } => ErrorCode::CorruptMessage,
+        BatchError::Codec(_) => ErrorCode::UnsupportedCompressionType,
+        BatchError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        BatchError::Short { .. }
+        | BatchError::Truncated { .. }
+        | BatchError::SeveralBatches
+        | BatchError::Compressed { .. }
+        | BatchError::Record { .. }
+        | BatchError::TrailingBytes => ErrorCode::InvalidRecord,
+    };
+    Rejection::new(code, error.to_string())
+}
+
+fn refused(refusal: Refusal) -> Rejection {
+    match refusal {
+        Refusal::Malformed(error) => malformed(&error),
+        Refusal::Batch(rule) => Rejection::new(ErrorCode::InvalidRecord, batch_rule(rule)),
+        Refusal::Records(records) => {
+            let by_time = records.iter().any(|record| !matches!(record.rule, RecordRule::KeyMissing));
+            let code = if by_time { ErrorCode::InvalidTimestamp } else { ErrorCode::InvalidRecord };
+            Rejection {
+                code,
+                message: "One or more records have been rejected".to_owned(),
+                records: records.into_iter().map(record_rule).collect(),
+            }
+        }
+    }
+}
+
+fn batch_rule(rule: BatchRule) -> String {
+    match rule {
+        BatchRule::BaseOffset(offset) => {
+            format!("The baseOffset of the record batch in the append should be 0, but it is {offset}")
+        }
+        BatchRule::OffsetRange { last_offset_delta, record_count } => format!(
+            "Record batch has {record_count} records but its last offset delta is {last_offset_delta}"
+        ),
+        BatchRule::Empty => "Record batch contains no records".to_owned(),
+        BatchRule::Control => "Clients are not allowed to write control records".to_owned(),
+        BatchRule::Sequence(sequence) => {
+            format!("Invalid sequence number {sequence} in record batch of a producer with an id")
+        }
+    }
+}
+
+fn record_rule(refusal: RecordRefusal) -> (i32, String) {
+    let message = match refusal.rule {
+        RecordRule::KeyMissing => "Compacted topic cannot accept message without key".to_owned(),
+        RecordRule::TimestampRange(timestamp) => {
+            format!("Timestamp {timestamp} of the record is out of range")
+        }
+        RecordRule::AppendTimeFromClient => {
+            "Invalid timestamp type: a producer cannot stamp with LogAppendTime".to_owned()
+        }
+    };
+    (refusal.index as i32, message)
+}

@@ -1,0 +1,232 @@
+//! The life of one shard: recover, listen, serve, stop.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_channel::{Receiver, Sender};
+use reactor::{Priority, TcpListener};
+use storage::{LeaderEpoch, RecoveryReport, Store, StoreOptions, SyncProbe};
+use tracing::{error, info, warn};
+
+use crate::config::BrokerConfig;
+use crate::control::{ControlClient, ImageUpdate};
+use crate::error::StartError;
+use crate::handlers::context::{self, Advertised, Call, Context};
+use crate::handlers::fetch_sessions::FetchSessions;
+use crate::handlers::groups::Groups;
+use crate::handlers::produce::{self, ProduceCall};
+use crate::limits;
+use crate::net::connections::Connections;
+use crate::net::listener;
+use crate::metadata::ids::ShardId;
+use crate::runtime::mesh::Mesh;
+use crate::shard::shard::Shard;
+
+/// What a shard needs to live.
+pub(super) struct ShardSetup {
+    pub(super) index: ShardId,
+    pub(super) config: Arc<BrokerConfig>,
+    pub(super) data_dir: PathBuf,
+    pub(super) control: ControlClient,
+    pub(super) image: Arc<MetadataImage>,
+    pub(super) updates: Receiver<ImageUpdate>,
+    pub(super) produce_lane: Mesh<ProduceCall>,
+    pub(super) lane: Mesh<Call>,
+    pub(super) address: SocketAddr,
+    pub(super) advertised: Advertised,
+    pub(super) recovered: Sender<(ShardId, Result<Recovered, StartError>)>,
+    pub(super) listen: Receiver<()>,
+    pub(super) listening: Sender<Result<(), StartError>>,
+    pub(super) stop: Receiver<()>,
+}
+
+/// What a shard found when it opened its store.
+#[derive(Debug, Clone)]
+pub struct Recovered {
+    /// Commits and bytes replayed, and the time it took.
+    pub report: RecoveryReport,
+    /// How commits are synced, and how long one takes.
+    pub sync: SyncProbe,
+}
+
+/// Lives until told to stop.
+pub(super) async fn run(setup: ShardSetup) {
+    let ShardSetup { index, recovered, listen, listening, stop, updates, .. } = &setup;
+    let context = match recover(&setup).await {
+        Ok((context, found)) => {
+            let _ = recovered.send((*index, Ok(found))).await;
+            context
+        }
+        Err(error) => {
+            let _ = recovered.send((*index, Err(error))).await;
+            return;
+        }
+    };
+    reactor::spawn(Priority::Latency, "image", apply_images(context.clone(), updates.clone())).detach();
+    serve_lanes(&context);
+    let connections = Rc::new(Connections::default());
+    let idle = Duration::from_millis(context.config.network.connections_max_idle_ms.max(1) as u64);
+    let sweeping = connections.clone();
+    reactor::spawn(Priority::Background, "idle-sweep", async move { sweeping.sweep(idle).await }).detach();
+    reactor::spawn(Priority::Background, "retention", retention(context.clone())).detach();
+    // The main thread ends the start when any shard fails; then these queues close and the shard ends too.
+    if listen.recv().await.is_err() {
+        return;
+    }
+    let address = setup.address;
+    let listener = match listener::bind(address) {
+        Ok(listener) => Rc::new(listener),
+        Err(error) => {
+            let _ = listening.send(Err(StartError::Listen { address, error })).await;
+            return;
+        }
+    };
+    let _ = listening.send(Ok(())).await;
+    let accepting = listener::accept(context.clone(), listener.clone(), connections.clone());
+    reactor::spawn(Priority::Latency, "accept", accepting).detach();
+    let _ = stop.recv().await;
+    shut_down(&context, &listener, &connections).await;
+}
+
+/// Opens the store, which replays the commit log, and takes the partitions that the image places here.
+async fn recover(setup: &ShardSetup) -> Result<(Rc<Context>, Recovered), StartError> {
+    let image = &setup.image;
+    let config = &setup.config;
+    let owned = partitions_of(&image, setup.index);
+    let options = store_options(setup);
+    let (store, report) = Store::open(options, owned.iter().map(|(_, spec)| spec.clone()).collect()).await?;
+    let found = Recovered { report, sync: store.sync_probe() };
+    let shard = Rc::new(Shard::new(setup.index, store, image.clone()));
+    for (id, spec) in owned {
+        take(&shard, &image, id, spec)?;
+    }
+    let context = Rc::new(Context {
+        groups: Groups::new(shard.clone(), config.group.clone()),
+        shard,
+        produce_lane: setup.produce_lane.clone(),
+        lane: setup.lane.clone(),
+        control: setup.control.clone(),
+        fetch_sessions: RefCell::new(FetchSessions::new(config.fetch_session_slots_per_shard())),
+        config: config.clone(),
+    });
+    Ok((context, found))
+}
+
+/// The partitions that the image places on this shard, with what storage must know of them.
+fn owned(image: &MetadataImage, shard: ShardId) -> Vec<(PartitionId, LogSpec)> {
+    image.topics().flat_map(|topic| owned_of(topic, shard)).collect()
+}
+
+fn owned_of(topic: &Topic, shard: ShardId) -> Vec<(PartitionId, LogSpec)> {
+    let here = topic.partitions.iter().filter(|partition| partition.shard == shard);
+    here.map(|partition| {
+        let id = PartitionId { topic: topic.id, index: partition.index };
+        let name = format!("{}-{}", topic.name, partition.index);
+        (id, LogSpec { id: partition.log, name, config: log_config(&topic.config) })
+    })
+    .collect()
+}
+
+/// What storage reads of a topic's configuration.
+fn log_config(config: &TopicConfig) -> LogConfig {
+    LogConfig {
+        segment_bytes: config.segment_bytes as u64,
+        segment_ms: config.segment_ms,
+        index_interval_bytes: config.index_interval_bytes as u64,
+        segment_index_bytes: config.segment_index_bytes as u64,
+        retention_ms: config.retention_ms,
+        retention_bytes: config.retention_bytes,
+    }
+}
+
+/// Applies images in order, one at a time, and says so, so that a topic's creator is answered when it can be used.
+async fn apply_images(context: Rc<Context>, updates: Receiver<ImageUpdate>) {
+    while let Ok(update) = updates.recv().await {
+        for change in update.changes.iter() {
+            apply(&context, change).await;
+        }
+        context.shard.set_image(update.image.clone());
+        update.applied();
+    }
+}
+
+async fn apply(context: &Context, change: &TopicChange) {
+    let shard = &context.shard;
+    match change {
+        TopicChange::Created(topic) => take_all(shard, topic),
+        TopicChange::Changed { after, .. } => {
+            take_all(shard, after);
+            for partition in shard.partitions_of(after.id) {
+                partition.set_config(after.config.clone());
+                partition.log.set_config(log_config(&after.config));
+            }
+        }
+        TopicChange::Removed(topic) => {
+            context.groups.topic_removed(topic);
+            for partition in shard.remove_topic(topic.id) {
+                if let Err(error) = shard.store.delete_log(partition.log.id()).await {
+                    error!(topic = %topic.name, partition = partition.id.index, %error, "log not deleted");
+                }
+            }
+        }
+    }
+}
+
+/// Makes the logs of a topic's partitions that are placed here and are not there yet.
+fn take_all(shard: &Shard, topic: &Topic) {
+    for (id, spec) in owned_of(topic, shard.index) {
+        if shard.partition(id).is_some() {
+            continue;
+        }
+        match shard.store.create_log(spec) {
+            Ok(log) => shard.insert(Rc::new(Partition::new(id, log, topic.config.clone(), epoch(topic, id)))),
+            Err(error) => error!(topic = %topic.name, partition = id.index, %error, "log not created"),
+        }
+    }
+}
+
+fn epoch(topic: &Topic, id: PartitionId) -> LeaderEpoch {
+    topic.partition(id.index).map_or(LeaderEpoch(0), |partition| partition.leader_epoch)
+}
+
+/// Drops what retention no longer keeps, every `log.retention.check.interval.ms`.
+async fn retention(context: Rc<Context>) {
+    let interval = Duration::from_millis(context.config.log.retention_check_interval_ms.max(1) as u64);
+    loop {
+        reactor::sleep(interval).await;
+        for partition in context.shard.partitions() {
+            if let Err(error) = partition.log.apply_retention(reactor::wall_clock_ms()).await {
+                warn!(partition = %partition.log.name(), %error, "retention failed");
+            }
+            if reactor::should_yield() {
+                reactor::yield_now().await;
+            }
+        }
+    }
+}
+
+fn serve_lanes(context: &Rc<Context>) {
+    for calls in context.produce_lane.incoming() {
+        reactor::spawn(Priority::Latency, "mesh-produce", produce::serve_lane(context.clone(), calls.clone())).detach();
+    }
+    for calls in context.lane.incoming() {
+        reactor::spawn(Priority::Latency, "mesh", context::serve_lane(context.clone(), calls.clone())).detach();
+    }
+}
+
+/// Stops accepting, answers what is in flight, then writes back and checkpoints.
+async fn shut_down(context: &Context, listener: &TcpListener, connections: &Connections) {
+    listener.close();
+    let deadline = reactor::now() + Duration::from_secs(limits::STOP_GRACE_SECONDS);
+    while connections.any_in_flight() && reactor::now() < deadline {
+        reactor::sleep(Duration::from_millis(5)).await;
+    }
+    connections.close_all();
+    if let Err(error) = context.shard.store.close().await {
+        error!(shard = %context.shard.index, %error, "store not closed cleanly, the next start recovers");
+    }
+}
