@@ -2,7 +2,7 @@
 //!
 //! A producer numbers its records per partition. For each producer id the partition remembers the epoch and the last
 //! five batches, and so tells a batch that continues from one that was seen before (a retry) and from one that leaves
-//! a gap. The rules are those of Kafka 4.3 ([`ProducerState::check`]); a producer without state, be it new, expired
+//! a gap. The rules are those of Kafka 4.3, each tried on a 4.3.1 broker ([`ProducerState::check`]); a producer without state, be it new, expired
 //! or evicted, may begin at any sequence, as there.
 //!
 //! # Contract with the log
@@ -62,7 +62,8 @@ pub struct ProducerBatch {
     pub max_timestamp: Timestamp,
 }
 
-/// A batch has a producer id but a negative epoch, sequence or length (Kafka: `INVALID_RECORD`).
+/// A batch has a producer id but a negative epoch, sequence or length (Kafka: `INVALID_RECORD`; it lets a negative epoch
+/// pass, which no client sends, for then nothing is checked).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidProducerBatch;
 
@@ -106,7 +107,7 @@ pub struct DuplicateBatch {
     pub base_offset: Offset,
     /// Offset of its last record: what must be flushed before the answer.
     pub last_offset: Offset,
-    /// Its largest timestamp, which is the append time under `LogAppendTime`.
+    /// Its largest timestamp. Kafka 4.3.1 answers it as the append time, whatever the topic's timestamp type.
     pub timestamp: Timestamp,
 }
 
