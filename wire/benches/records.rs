@@ -33,11 +33,11 @@ fn best(mut call: impl FnMut()) -> f64 {
     best
 }
 
-/// A batch of about 64 KiB; the values are text-like, so that they compress to about a third.
-fn batch(codec: Codec, value_len: usize) -> (Bytes, usize) {
+/// A batch of about `bytes` bytes; the values are text-like, so that they compress to about a third.
+fn batch(codec: Codec, bytes: usize, value_len: usize) -> (Bytes, usize) {
     let mut builder = BatchBuilder::new(codec);
     let mut state = 1_u64;
-    while builder.size() < 64 * 1024 {
+    while builder.size() < bytes {
         let value: Vec<u8> = (0..value_len)
             .map(|_| {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -69,8 +69,8 @@ fn main() {
         "codec", "value B", "records", "batch B", "walk ns/rec", "all ns/rec", "crc GB/s"
     );
     for codec in Codec::ALL {
-        for value_len in [100, 1024] {
-            let (bytes, count) = batch(codec, value_len);
+        for (size, value_len) in [(100, 100), (64 * 1024, 100), (64 * 1024, 1024)] {
+            let (bytes, count) = batch(codec, size, value_len);
             let parsed = single_batch(&bytes).unwrap();
             let crc = best(|| parsed.header.verify_crc(black_box(&bytes)).unwrap());
             let walked = best(|| {

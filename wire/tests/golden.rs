@@ -15,7 +15,7 @@ use wire::kafka::compression::Codec;
 use wire::kafka::fetch::FetchResponse;
 use wire::kafka::header::{RequestHeader, ResponseHeader};
 use wire::kafka::produce::ProduceRequest;
-use wire::kafka::record::Records as BatchRecords;
+use wire::kafka::record::{ControlRecord, Records as BatchRecords};
 use wire::kafka::record_batch::{Batches, TimestampType, single_batch};
 use wire::kafka::record_validation::{Keys, Rules, validate};
 use wire::kafka::record_walk::{Gaps, Step, walk};
@@ -195,9 +195,12 @@ fn batches_of_every_client_and_codec_are_valid() {
 #[test]
 fn batches_in_fetch_responses_are_valid() {
     let mut batches = 0;
+    let mut markers = BTreeSet::new();
+    let mut aborted = 0;
     for frame in frames("fetch").iter().filter(|frame| !frame.is_request) {
         let (_, response) = body::<FetchResponse>(ApiKey::Fetch, frame);
         for partition in response.responses.iter().flat_map(|topic| &topic.partitions) {
+            aborted += partition.aborted_transactions.as_ref().map_or(0, Vec::len);
             let Records::Bytes(parts) = &partition.records else { continue };
             for batch in parts.iter().flat_map(|part| Batches::new(part.clone())) {
                 let batch = batch.unwrap();
@@ -211,8 +214,16 @@ fn batches_in_fetch_responses_are_valid() {
                 .unwrap();
                 assert_eq!(count, batch.header.record_count);
                 batches += 1;
+                if batch.header.attributes.is_control() {
+                    assert!(batch.header.attributes.is_transactional());
+                    let record = BatchRecords::new(&batch, LIMIT).unwrap().next().unwrap().unwrap();
+                    markers
+                        .insert(format!("{:?}", ControlRecord::parse(record.key.as_ref().unwrap()).unwrap()));
+                }
             }
         }
     }
     assert!(batches > 40, "{batches} batches");
+    assert_eq!(markers, BTreeSet::from(["Abort".to_owned(), "Commit".to_owned()]));
+    assert!(aborted > 0, "an aborted transaction is told to those who read committed records");
 }

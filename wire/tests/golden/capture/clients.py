@@ -57,5 +57,26 @@ def confluent():
         future.result()
 
 
+def transactions():
+    """One committed, one aborted; read with both isolation levels."""
+    from confluent_kafka import Consumer, Producer
+
+    conf = {"bootstrap.servers": BOOTSTRAP, "client.id": "librdkafka-txn"}
+    producer = Producer({**conf, "transactional.id": "golden-transaction"})
+    producer.init_transactions(20)
+    for end in (producer.commit_transaction, producer.abort_transaction):
+        producer.begin_transaction()
+        for index in range(2):
+            producer.produce("golden-transactions", value(index), b"k")
+        producer.flush(10)
+        end(20)
+    for level in ("read_uncommitted", "read_committed"):
+        consumer = Consumer({**conf, "group.id": "golden-" + level, "auto.offset.reset": "earliest", "isolation.level": level, "enable.auto.commit": False})
+        consumer.subscribe(["golden-transactions"])
+        print(level, len(consumer.consume(4, 5)))
+        consumer.close()
+
+
 kafka_python()
 confluent()
+transactions()
