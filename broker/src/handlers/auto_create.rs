@@ -16,7 +16,7 @@ pub async fn missing<'a>(context: &Rc<Context>, names: impl Iterator<Item = &'a 
     }
     let image = context.shard.image();
     let mut absent: Vec<Str> =
-        names.filter(|name| image.topic(name).is_none() && topic_name::check(name).is_ok()).cloned().collect();
+        names.filter(|name| image.topic(name).is_none() && topic_name::check(name).is_ok()).map(Str::detached).collect();
     absent.sort_unstable();
     absent.dedup();
     if !absent.is_empty() {

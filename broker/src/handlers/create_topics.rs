@@ -7,10 +7,10 @@ use wire::kafka::create_topics::{
     CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
 };
 
-use super::describe_configs::topic_entries;
 use super::reply::Response;
 use super::table::answer;
 use super::{Context, Incoming, Refusal};
+use crate::metadata::describe;
 use crate::control::commands::{self, Assignment, CreatedTopic, Mode, NewTopic};
 
 /// Answers a `CreateTopics` request.
@@ -36,7 +36,7 @@ fn new_topic(topic: CreatableTopic) -> NewTopic {
         nodes: assigned.broker_ids,
     };
     NewTopic {
-        name: topic.name,
+        name: topic.name.detached(),
         partitions: topic.num_partitions,
         replication_factor: topic.replication_factor,
         assignments: topic.assignments.into_iter().map(assignment).collect(),
@@ -45,14 +45,14 @@ fn new_topic(topic: CreatableTopic) -> NewTopic {
 }
 
 fn made(context: &Context, created: CreatedTopic) -> CreatableTopicResult {
-    let configs = topic_entries(&context.shard.image(), &created.overrides).into_iter().map(|entry| {
-        CreatableTopicConfigs {
-            name: Str::from(entry.name),
-            value: entry.value.map(Str::from),
-            read_only: false,
-            config_source: entry.source,
-            is_sensitive: false,
-        }
+    let mut entries = describe::topic(&context.shard.image(), &created.overrides);
+    entries.sort_unstable_by_key(|entry| entry.name);
+    let configs = entries.into_iter().map(|entry| CreatableTopicConfigs {
+        name: Str::from_static(entry.name),
+        value: entry.value.map(Str::from),
+        read_only: entry.read_only,
+        config_source: entry.source as i8,
+        is_sensitive: entry.sensitive,
     });
     CreatableTopicResult {
         name: created.name,

@@ -25,6 +25,13 @@ pub struct FetchKey {
     pub partition: i32,
 }
 
+impl FetchKey {
+    /// The same key without the frame that it came in.
+    fn detached(&self) -> FetchKey {
+        FetchKey { name: self.name.detached(), ..*self }
+    }
+}
+
 /// What the consumer last asked of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FetchSpec {
@@ -137,7 +144,7 @@ impl FetchSessions {
                 high_watermark: answer.high_watermark,
                 log_start_offset: answer.log_start_offset,
             };
-            (key.clone(), cached)
+            (key.detached(), cached)
         });
         let session = Session {
             epoch: 1,
@@ -189,7 +196,7 @@ impl Session {
     fn update(&mut self, request: &FetchRequest, asked: Vec<(FetchKey, FetchSpec)>) {
         for (key, spec) in asked {
             let cached = Cached { spec, high_watermark: -1, log_start_offset: -1 };
-            self.partitions.entry(key).and_modify(|known| known.spec = spec).or_insert(cached);
+            self.partitions.entry(key.detached()).and_modify(|known| known.spec = spec).or_insert(cached);
         }
         for topic in &request.forgotten_topics_data {
             for partition in &topic.partitions {

@@ -4,25 +4,30 @@
 //! produce request is checked and staged there. The [`Reply`] it leaves is finished when it reaches the head of
 //! its connection's queue; everything but produce does all of its work in that second part.
 
+pub mod alter_configs;
+pub mod api_versions;
 pub mod auto_create;
 pub mod context;
-pub mod fetch_sessions;
-pub mod groups;
-pub mod init_producer_id;
-pub mod produce;
-pub mod reply;
-pub mod table;
-
-pub mod api_versions;
+pub mod create_partitions;
+pub mod create_topics;
 pub mod delete_records;
+pub mod delete_topics;
 pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_log_dirs;
 pub mod describe_topic_partitions;
 pub mod fetch;
+pub mod fetch_sessions;
 pub mod find_coordinator;
+pub mod groups;
+pub mod init_producer_id;
 pub mod list_offsets;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
 pub mod partitions;
+pub mod produce;
+pub mod reply;
+pub mod table;
 
 use std::rc::Rc;
 

@@ -138,7 +138,7 @@ impl<'a> Staging<'a> {
         let Some(partition) = self.context.shard.partition(target.id) else {
             return Slot::failed(ErrorCode::NotLeaderOrFollower);
         };
-        match partition.append(checked).await {
+        match partition.append(&checked).await {
             Ok(appended) => Slot::Local { partition, appended },
             Err(error) => Slot::append_failed(&error),
         }
@@ -199,7 +199,7 @@ pub async fn serve_lane(context: Rc<Context>, calls: Receiver<ProduceCall>) {
         for (id, checked) in call.appends {
             staged.push(match context.shard.partition(id) {
                 Some(partition) => {
-                    partition.append(checked).await.map(|appended| (partition.clone(), appended))
+                    partition.append(&checked).await.map(|appended| (partition.clone(), appended))
                 }
                 None => Err(AppendError::NotLeader),
             });
@@ -221,13 +221,13 @@ pub async fn serve_lane(context: Rc<Context>, calls: Receiver<ProduceCall>) {
 
 impl Outcome {
     async fn wait(partition: &Partition, appended: Appended) -> AppendOutcome {
-        partition.durable(appended.ticket).await?;
+        partition.durable(appended).await?;
         Ok(Outcome::of(partition, appended))
     }
 
     fn of(partition: &Partition, appended: Appended) -> Outcome {
         Outcome {
-            base_offset: appended.base_offset,
+            base_offset: appended.base_offset.0,
             append_time_ms: appended.append_time_ms,
             log_start_offset: partition.log_start_offset(),
         }
@@ -238,7 +238,7 @@ impl ProduceReply {
     /// Whether [`Self::finish`] returns without waiting.
     pub fn is_ready(&mut self) -> bool {
         let local = self.topics.iter().flat_map(|(.., slots)| slots).all(|(_, slot)| match slot {
-            Slot::Local { partition, appended } => partition.is_durable(appended.ticket),
+            Slot::Local { partition, appended } => partition.is_durable(*appended),
             Slot::Known(_) | Slot::Remote { .. } => true,
         });
         local && self.calls.iter_mut().all(RemoteCall::is_ready)

@@ -9,8 +9,9 @@ use wire::kafka::message::{Message, Request};
 use super::reply::Response;
 use super::{Context, Incoming, Refusal};
 use super::{
-    api_versions, delete_records, describe_cluster, describe_topic_partitions, fetch, find_coordinator, list_offsets,
-    metadata, offset_for_leader_epoch,
+    alter_configs, api_versions, create_partitions, create_topics, delete_records, delete_topics, describe_cluster,
+    describe_configs, describe_log_dirs, describe_topic_partitions, fetch, find_coordinator, init_producer_id,
+    list_offsets, metadata, offset_for_leader_epoch,
 };
 
 /// One row: an API, the versions that are spoken, and whether `ApiVersions` names it.
@@ -58,8 +59,16 @@ table! {
     wire::kafka::metadata::MetadataRequest => metadata::handle,
     wire::kafka::find_coordinator::FindCoordinatorRequest => find_coordinator::handle,
     wire::kafka::api_versions::ApiVersionsRequest => api_versions::handle,
+    wire::kafka::create_topics::CreateTopicsRequest => create_topics::handle,
+    wire::kafka::delete_topics::DeleteTopicsRequest => delete_topics::handle,
     wire::kafka::delete_records::DeleteRecordsRequest => delete_records::handle,
+    wire::kafka::init_producer_id::InitProducerIdRequest => init_producer_id::handle,
     wire::kafka::offset_for_leader_epoch::OffsetForLeaderEpochRequest => offset_for_leader_epoch::handle,
+    wire::kafka::describe_configs::DescribeConfigsRequest => describe_configs::handle,
+    wire::kafka::alter_configs::AlterConfigsRequest => alter_configs::handle,
+    wire::kafka::describe_log_dirs::DescribeLogDirsRequest => describe_log_dirs::handle,
+    wire::kafka::create_partitions::CreatePartitionsRequest => create_partitions::handle,
+    wire::kafka::incremental_alter_configs::IncrementalAlterConfigsRequest => alter_configs::handle_incremental,
     wire::kafka::describe_cluster::DescribeClusterRequest => describe_cluster::handle,
     wire::kafka::describe_topic_partitions::DescribeTopicPartitionsRequest => describe_topic_partitions::handle,
 }

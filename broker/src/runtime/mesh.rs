@@ -9,7 +9,7 @@ use async_channel::{Receiver, Sender};
 
 use crate::metadata::ids::ShardId;
 
-/// One shard's end of a mesh whose calls are of type `C`.
+/// One shard's end of a mesh whose calls are of type `C`. Clones are the same end.
 #[derive(Debug)]
 pub struct Mesh<C> {
     me: ShardId,
@@ -17,6 +17,12 @@ pub struct Mesh<C> {
     to: Vec<Sender<C>>,
     /// One queue per other shard.
     from: Vec<Receiver<C>>,
+}
+
+impl<C> Clone for Mesh<C> {
+    fn clone(&self) -> Self {
+        Mesh { me: self.me, to: self.to.clone(), from: self.from.clone() }
+    }
 }
 
 /// The other shard has stopped and takes no calls.

@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use storage::{Append, LeaderEpoch, Log, Offset, ProducerCheck, ReadError, ReadPart, StageError, StorageError, Ticket};
+use storage::producer_state::{ProducerBatch, ProducerCheck};
+use storage::types::{LeaderEpoch, Offset, Timestamp};
+use storage::{Append, Log, ReadError, ReadPart, StageError, StorageError, Store, Ticket};
 use wire::kafka::error_code::ErrorCode;
 
 use super::validate::Checked;
@@ -16,6 +18,7 @@ pub struct Partition {
     pub id: PartitionId,
     /// The partition's log.
     pub log: Log,
+    store: Store,
     config: RefCell<Arc<TopicConfig>>,
     leader_epoch: LeaderEpoch,
 }
@@ -24,11 +27,13 @@ pub struct Partition {
 #[derive(Debug, Clone, Copy)]
 pub struct Appended {
     /// Offset of the batch's first record.
-    pub base_offset: i64,
+    pub base_offset: Offset,
+    /// Offset of its last record.
+    pub last_offset: Offset,
     /// The broker's time if the topic stamps with it, or -1.
     pub append_time_ms: i64,
-    /// What to wait for.
-    pub ticket: Ticket,
+    /// The commit to wait for; `None` for a retry of a batch that the log has already.
+    commit: Option<Ticket>,
 }
 
 /// Why a batch was not appended, or is not known to be durable.
@@ -40,12 +45,10 @@ pub enum AppendError {
     OutOfOrderSequence,
     /// A newer instance of the producer has appended.
     InvalidProducerEpoch,
-    /// The producer is not known and does not start at sequence 0.
-    UnknownProducerId,
-    /// The batch is larger than a segment.
-    BatchLargerThanSegment,
-    /// The disk is full, failing, or the log is closed: the client may try again.
-    Storage(String),
+    /// The log did not take it.
+    Stage(StageError),
+    /// The log took it and could not make it durable.
+    Storage(StorageError),
 }
 
 impl AppendError {
@@ -55,18 +58,46 @@ impl AppendError {
             AppendError::NotLeader => ErrorCode::NotLeaderOrFollower,
             AppendError::OutOfOrderSequence => ErrorCode::OutOfOrderSequenceNumber,
             AppendError::InvalidProducerEpoch => ErrorCode::InvalidProducerEpoch,
-            AppendError::UnknownProducerId => ErrorCode::UnknownProducerId,
-            AppendError::BatchLargerThanSegment => ErrorCode::RecordListTooLarge,
-            AppendError::Storage(_) => ErrorCode::KafkaStorageError,
+            AppendError::Stage(error) => stage_code(error),
+            AppendError::Storage(error) => storage_code(error),
         }
     }
 
     /// What the client is told beside the code.
     pub fn message(&self) -> Option<String> {
         match self {
-            AppendError::Storage(message) => Some(message.clone()),
-            _ => None,
+            AppendError::NotLeader | AppendError::OutOfOrderSequence | AppendError::InvalidProducerEpoch => None,
+            AppendError::Stage(error) => Some(error.to_string()),
+            AppendError::Storage(error) => Some(error.to_string()),
         }
+    }
+}
+
+fn stage_code(error: &StageError) -> ErrorCode {
+    match error {
+        StageError::Full | StageError::NoSpace | StageError::Poisoned | StageError::Offline => {
+            ErrorCode::KafkaStorageError
+        }
+        StageError::Gone => ErrorCode::NotLeaderOrFollower,
+        StageError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        StageError::Invalid => ErrorCode::InvalidRecord,
+    }
+}
+
+/// The code that Kafka answers when storage fails.
+pub fn storage_code(error: &StorageError) -> ErrorCode {
+    match error {
+        StorageError::Gone => ErrorCode::NotLeaderOrFollower,
+        StorageError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        StorageError::Io { .. }
+        | StorageError::Poisoned(_)
+        | StorageError::UnknownFormat { .. }
+        | StorageError::Locked { .. }
+        | StorageError::NoDirectIo(_)
+        | StorageError::Corrupt { .. }
+        | StorageError::UnknownLog { .. }
+        | StorageError::NoSpace
+        | StorageError::Offline(_) => ErrorCode::KafkaStorageError,
     }
 }
 
@@ -118,8 +149,8 @@ impl ReadOutcome {
 
 impl Partition {
     /// A partition over its log.
-    pub fn new(id: PartitionId, log: Log, config: Arc<TopicConfig>, leader_epoch: LeaderEpoch) -> Partition {
-        Partition { id, log, config: RefCell::new(config), leader_epoch }
+    pub fn new(id: PartitionId, store: Store, log: Log, config: Arc<TopicConfig>, leader_epoch: LeaderEpoch) -> Partition {
+        Partition { id, log, store, config: RefCell::new(config), leader_epoch }
     }
 
     /// The topic's configuration as last applied.
@@ -148,37 +179,66 @@ impl Partition {
     }
 
     /// Waits for room, then fixes the batch's offsets and puts it on its way to the disk.
-    pub async fn append(&self, batch: Checked) -> Result<Appended, AppendError> {
-        self.log.admit(batch.bytes.len()).await.map_err(|error| storage_error(&error))?;
-        match self.log.check_producer(&batch.info) {
-            ProducerCheck::Accepted => {}
-            ProducerCheck::Duplicate { base_offset, ticket, .. } => {
-                return Ok(Appended { base_offset: base_offset.0, append_time_ms: batch.append_time_ms, ticket });
+    pub async fn append(&self, batch: &Checked) -> Result<Appended, AppendError> {
+        loop {
+            // Checked anew after each wait: the producer may have been heard in between.
+            if let Some(duplicate) = self.check_producer(batch)? {
+                return Ok(duplicate);
             }
-            ProducerCheck::OutOfOrderSequence => return Err(AppendError::OutOfOrderSequence),
-            ProducerCheck::InvalidEpoch => return Err(AppendError::InvalidProducerEpoch),
-            ProducerCheck::UnknownProducer => return Err(AppendError::UnknownProducerId),
-        }
-        let append = Append { bytes: batch.bytes, info: batch.info, epoch: self.leader_epoch };
-        match self.log.stage(append) {
-            Ok(staged) => Ok(Appended {
-                base_offset: staged.base_offset.0,
-                append_time_ms: batch.append_time_ms,
-                ticket: staged.commit,
-            }),
-            Err(StageError::LargerThanSegment) => Err(AppendError::BatchLargerThanSegment),
-            Err(StageError::Storage(error)) => Err(storage_error(&error)),
+            let append = Append { bytes: &batch.bytes, header: &batch.header, epoch: self.leader_epoch };
+            match self.log.stage(append) {
+                Ok(staged) => {
+                    return Ok(Appended {
+                        base_offset: staged.base_offset,
+                        last_offset: staged.last_offset,
+                        append_time_ms: batch.append_time_ms,
+                        commit: Some(staged.ticket),
+                    });
+                }
+                Err(StageError::Full) => {
+                    self.store.admit(batch.bytes.len()).await.map_err(AppendError::Stage)?;
+                }
+                Err(refused) => return Err(AppendError::Stage(refused)),
+            }
         }
     }
 
-    /// Waits until what the ticket names is on disk.
-    pub async fn durable(&self, ticket: Ticket) -> Result<(), AppendError> {
-        self.log.durable(ticket).await.map_err(|error| storage_error(&error))
+    /// The place of a batch that the log has already, `None` for one that it has not.
+    fn check_producer(&self, batch: &Checked) -> Result<Option<Appended>, AppendError> {
+        let producer = ProducerBatch::of(&batch.header).map_err(|_| AppendError::Stage(StageError::Invalid))?;
+        let Some(producer) = producer else { return Ok(None) };
+        match self.log.check_producer(&producer) {
+            ProducerCheck::Ok => Ok(None),
+            ProducerCheck::Duplicate(original) => Ok(Some(Appended {
+                base_offset: original.base_offset,
+                last_offset: original.last_offset,
+                append_time_ms: batch.append_time_ms,
+                commit: None,
+            })),
+            ProducerCheck::OutOfOrderSequence { .. } => Err(AppendError::OutOfOrderSequence),
+            ProducerCheck::InvalidProducerEpoch { .. } => Err(AppendError::InvalidProducerEpoch),
+        }
+    }
+
+    /// Waits until the append is on disk; a retry waits for its original.
+    pub async fn durable(&self, appended: Appended) -> Result<(), AppendError> {
+        let durable = match appended.commit {
+            Some(ticket) => self.log.durable(ticket).await,
+            None => self.log.flushed_above(appended.last_offset).await,
+        };
+        durable.map_err(AppendError::Storage)
     }
 
     /// Whether [`Self::durable`] returns at once.
-    pub fn is_durable(&self, ticket: Ticket) -> bool {
-        self.log.is_durable(ticket)
+    pub fn is_durable(&self, appended: Appended) -> bool {
+        self.log.flushed_offset() > appended.last_offset
+    }
+
+    /// Waits until the high watermark is not `seen` any more, or the log is gone.
+    pub async fn changed_from(&self, seen: i64) {
+        while self.high_watermark() == seen && !self.log.is_gone() {
+            self.log.on_flushed().notified().await;
+        }
     }
 
     /// Reads from `spec.from` up to the high watermark.
@@ -203,11 +263,7 @@ impl Partition {
         }
         match self.log.read(Offset(spec.from), bytes_max, Offset(high_watermark)).await {
             Ok(read) => ReadOutcome { parts: read.parts, bytes: read.bytes, ..empty },
-            Err(ReadError::OffsetOutOfRange) => ReadOutcome::failed(ErrorCode::OffsetOutOfRange),
-            Err(ReadError::Storage(error)) => {
-                tracing::error!(partition = %self.log.name(), %error, "read failed");
-                ReadOutcome::failed(ErrorCode::KafkaStorageError)
-            }
+            Err(error) => ReadOutcome::failed(self.read_failed(&error)),
         }
     }
 
@@ -225,14 +281,10 @@ impl Partition {
         if spec.last_fetched_epoch < 0 {
             return None;
         }
-        let (epoch, end) = self.log.epoch_end(LeaderEpoch(spec.last_fetched_epoch));
-        let parted = end.0 < spec.from || epoch.0 < spec.last_fetched_epoch;
-        (epoch.0 >= 0 && parted).then_some((epoch.0, end.0))
+        let (epoch, end) = self.epoch_end(spec.last_fetched_epoch);
+        let parted = end < spec.from || epoch < spec.last_fetched_epoch;
+        (epoch >= 0 && parted).then_some((epoch, end))
     }
-}
-
-fn storage_error(error: &StorageError) -> AppendError {
-    AppendError::Storage(error.to_string())
 }
 
 /// What `ListOffsets` asks of a partition.
@@ -274,25 +326,38 @@ impl Partition {
             OffsetQuery::Latest => return Ok(self.at(bound.0)),
             OffsetQuery::Earliest => return Ok(self.at(self.log_start_offset())),
             OffsetQuery::Nothing => return Ok(Found::NOTHING),
-            OffsetQuery::MaxTimestamp => self.log.max_timestamp(bound).await,
-            OffsetQuery::AtOrAfter(time) => self.log.offset_for_timestamp(time, bound).await,
+            OffsetQuery::MaxTimestamp => self.log.max_timestamp().await,
+            OffsetQuery::AtOrAfter(time) => self.log.offset_for_timestamp(Timestamp(time), bound).await,
         };
         match by_time {
             Ok(Some(found)) => Ok(Found {
-                timestamp: found.timestamp,
+                timestamp: found.timestamp.0,
                 offset: found.offset.0,
-                leader_epoch: self.log.epoch_at(found.offset).0,
+                leader_epoch: found.epoch.0,
             }),
             Ok(None) => Ok(Found::NOTHING),
-            Err(error) => {
-                tracing::error!(partition = %self.log.name(), %error, "look-up by time failed");
-                Err(ErrorCode::KafkaStorageError)
+            Err(error) => Err(self.read_failed(&error)),
+        }
+    }
+
+    fn read_failed(&self, error: &ReadError) -> ErrorCode {
+        match error {
+            ReadError::Gone => ErrorCode::NotLeaderOrFollower,
+            ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            ReadError::Storage(cause) => {
+                tracing::error!(partition = %self.log.name(), %cause, "read failed");
+                storage_code(cause)
             }
         }
     }
 
+    /// The epoch of the record there, or of the leader for the end of the log.
+    fn epoch_at(&self, offset: i64) -> i32 {
+        self.log.epoch_at(Offset(offset)).map_or(self.leader_epoch.0, |epoch| epoch.0)
+    }
+
     fn at(&self, offset: i64) -> Found {
-        Found { timestamp: -1, offset, leader_epoch: self.log.epoch_at(Offset(offset)).0 }
+        Found { timestamp: -1, offset, leader_epoch: self.epoch_at(offset) }
     }
 }
 
@@ -308,14 +373,14 @@ impl Partition {
             Ok(start) => Ok(start.0),
             Err(error) => {
                 tracing::error!(partition = %self.log.name(), %error, "records not deleted");
-                Err(ErrorCode::KafkaStorageError)
+                Err(storage_code(&error))
             }
         }
     }
 
     /// The last epoch that is not above the one asked, and the offset at which it ended; -1 for none.
     pub fn epoch_end(&self, epoch: i32) -> (i32, i64) {
-        let (epoch, end) = self.log.epoch_end(LeaderEpoch(epoch));
-        (epoch.0, end.0.min(self.high_watermark()))
+        let end = self.log.epoch_end(LeaderEpoch(epoch));
+        (end.epoch.0, end.end.0.min(self.high_watermark()))
     }
 }

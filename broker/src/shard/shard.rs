@@ -1,6 +1,6 @@
 //! A shard: its partitions, the last metadata image, and what crosses several partitions.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,8 +29,6 @@ pub struct Shard {
     pub request_budget: RequestBudget,
     image: RefCell<Arc<MetadataImage>>,
     partitions: RefCell<HashMap<PartitionId, Rc<Partition>>>,
-    /// Bytes produced and fetched, for metrics.
-    pub bytes_in: Cell<u64>,
 }
 
 /// Where a partition is and how its topic is configured.
@@ -52,7 +50,6 @@ impl Shard {
             request_budget: RequestBudget::default(),
             image: RefCell::new(image),
             partitions: RefCell::default(),
-            bytes_in: Cell::new(0),
         }
     }
 
@@ -76,14 +73,28 @@ impl Shard {
         self.partitions.borrow().values().cloned().collect()
     }
 
+    /// The partitions of one topic that this shard owns.
+    pub fn partitions_of(&self, topic: Uuid) -> Vec<Rc<Partition>> {
+        self.partitions.borrow().values().filter(|partition| partition.id.topic == topic).cloned().collect()
+    }
+
+    /// Gives up the partitions of a topic.
+    pub fn remove_topic(&self, topic: Uuid) -> Vec<Rc<Partition>> {
+        let gone = self.partitions_of(topic);
+        for partition in &gone {
+            self.partitions.borrow_mut().remove(&partition.id);
+        }
+        gone
+    }
+
+    /// Bytes of every partition of this shard.
+    pub async fn log_sizes(&self) -> Vec<(PartitionId, u64)> {
+        self.partitions().iter().map(|partition| (partition.id, partition.log.size_bytes())).collect()
+    }
+
     /// Takes ownership of a partition.
     pub fn insert(&self, partition: Rc<Partition>) {
         self.partitions.borrow_mut().insert(partition.id, partition);
-    }
-
-    /// Gives a partition up.
-    pub fn remove(&self, id: PartitionId) -> Option<Rc<Partition>> {
-        self.partitions.borrow_mut().remove(&id)
     }
 
     /// Finds a partition in the image, by topic id or by name.
@@ -143,7 +154,7 @@ impl Shard {
             if partition.high_watermark() != high_watermark {
                 return;
             }
-            waits.push(Box::pin(async move { partition.log.grown_beyond(high_watermark).await }));
+            waits.push(Box::pin(async move { partition.changed_from(high_watermark).await }));
         }
         if waits.is_empty() {
             return;

@@ -4,10 +4,9 @@
 //! that came, except that the topic's clock or codec may ask for others.
 
 use bytes::{Bytes, BytesMut};
-use storage::BatchInfo;
 use wire::kafka::compression::{self, Codec};
 use wire::kafka::error_code::ErrorCode;
-use wire::kafka::record_batch::{self, Batch, BatchError, HEADER_LEN, TimestampType};
+use wire::kafka::record_batch::{self, Batch, BatchError, BatchHeader, HEADER_LEN, TimestampType};
 use wire::kafka::record_validation::{
     self, Accepted, BatchRule, Keys, RecordRefusal, RecordRule, Refusal, Rules,
 };
@@ -30,8 +29,8 @@ pub enum Depth {
 pub struct Checked {
     /// The whole batch; offsets and epoch are set when it is staged.
     pub bytes: Bytes,
-    /// What the log keeps of its header.
-    pub info: BatchInfo,
+    /// Its header, parsed.
+    pub header: BatchHeader,
     /// The broker's time if the topic stamps with it, or -1.
     pub append_time_ms: i64,
 }
@@ -167,7 +166,7 @@ fn checked(batch: Batch, config: &TopicConfig, now_ms: i64) -> Checked {
         TimestampType::CreateTime => -1,
         TimestampType::LogAppendTime => now_ms,
     };
-    Checked { info: BatchInfo::from_header(&batch.header), bytes: batch.bytes, append_time_ms }
+    Checked { header: batch.header, bytes: batch.bytes, append_time_ms }
 }
 
 /// Bytes that are not exactly one batch: Kafka refuses them before it looks at the topic.

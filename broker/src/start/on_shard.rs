@@ -1,6 +1,7 @@
 //! The life of one shard: recover, listen, serve, stop.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -9,21 +10,30 @@ use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use reactor::{Priority, TcpListener};
-use storage::{LeaderEpoch, RecoveryReport, Store, StoreOptions, SyncProbe};
-use tracing::{error, info, warn};
+use storage::{
+    Catalog, Direct, LeaderEpoch, LogConfig, LogId, LogSpec, RecoveryReport, Retention, Store, StoreOptions,
+    SyncChoice, SyncProbe,
+};
+use tracing::{error, warn};
 
 use crate::config::BrokerConfig;
+use crate::config::store::SyncMethodSetting;
 use crate::control::{ControlClient, ImageUpdate};
 use crate::error::StartError;
 use crate::handlers::context::{self, Advertised, Call, Context};
 use crate::handlers::fetch_sessions::FetchSessions;
 use crate::handlers::groups::Groups;
+use crate::handlers::init_producer_id::ProducerIds;
 use crate::handlers::produce::{self, ProduceCall};
 use crate::limits;
 use crate::net::connections::Connections;
 use crate::net::listener;
 use crate::metadata::ids::ShardId;
+use crate::metadata::image::{self, MetadataImage, Topic, TopicChange};
+use crate::metadata::topic_config::TopicConfig;
 use crate::runtime::mesh::Mesh;
+use crate::shard::PartitionId;
+use crate::shard::partition::Partition;
 use crate::shard::shard::Shard;
 
 /// What a shard needs to live.
@@ -96,50 +106,79 @@ pub(super) async fn run(setup: ShardSetup) {
 async fn recover(setup: &ShardSetup) -> Result<(Rc<Context>, Recovered), StartError> {
     let image = &setup.image;
     let config = &setup.config;
-    let owned = partitions_of(&image, setup.index);
-    let options = store_options(setup);
-    let (store, report) = Store::open(options, owned.iter().map(|(_, spec)| spec.clone()).collect()).await?;
+    let (store, report) = Store::open(store_options(setup), &catalog(image)).await?;
     let found = Recovered { report, sync: store.sync_probe() };
-    let shard = Rc::new(Shard::new(setup.index, store, image.clone()));
-    for (id, spec) in owned {
-        take(&shard, &image, id, spec)?;
+    let shard = Rc::new(Shard::new(setup.index, store, Arc::clone(image)));
+    for topic in image.topics() {
+        take_all(&shard, topic);
     }
+    let slots = config.network.fetch_session_slots as usize / setup.lane.shards() as usize;
     let context = Rc::new(Context {
-        groups: Groups::new(shard.clone(), config.group.clone()),
+        groups: Groups::new(&shard, config),
         shard,
         produce_lane: setup.produce_lane.clone(),
         lane: setup.lane.clone(),
         control: setup.control.clone(),
-        fetch_sessions: RefCell::new(FetchSessions::new(config.fetch_session_slots_per_shard())),
-        config: config.clone(),
+        fetch_sessions: RefCell::new(FetchSessions::new(slots)),
+        config: Arc::clone(config),
+        advertised: setup.advertised.clone(),
+        producer_ids: ProducerIds::default(),
     });
     Ok((context, found))
 }
 
-/// The partitions that the image places on this shard, with what storage must know of them.
-fn owned(image: &MetadataImage, shard: ShardId) -> Vec<(PartitionId, LogSpec)> {
-    image.topics().flat_map(|topic| owned_of(topic, shard)).collect()
+/// Every partition instance that exists, on any shard: recovery drops what is not among them.
+fn catalog(image: &MetadataImage) -> Catalog {
+    let all = image.topics().flat_map(|topic| {
+        topic.partitions.iter().map(move |partition| spec(topic, partition))
+    });
+    let live: HashMap<LogId, LogSpec> = all.map(|spec| (spec.id, spec)).collect();
+    Catalog { live, issued_max: LogId(image.next_log().0.saturating_sub(1)) }
 }
 
+fn spec(topic: &Topic, partition: &image::Partition) -> LogSpec {
+    let name = format!("{}-{}", topic.name, partition.index);
+    LogSpec { id: partition.log, name, config: log_config(&topic.config) }
+}
+
+/// The partitions of a topic that are placed on this shard, with what storage must know of them.
 fn owned_of(topic: &Topic, shard: ShardId) -> Vec<(PartitionId, LogSpec)> {
     let here = topic.partitions.iter().filter(|partition| partition.shard == shard);
     here.map(|partition| {
         let id = PartitionId { topic: topic.id, index: partition.index };
-        let name = format!("{}-{}", topic.name, partition.index);
-        (id, LogSpec { id: partition.log, name, config: log_config(&topic.config) })
+        (id, spec(topic, partition))
     })
     .collect()
+}
+
+fn store_options(setup: &ShardSetup) -> StoreOptions {
+    let config = &setup.config.store;
+    StoreOptions {
+        commit_log_dir: config.commit_log_dir.as_ref().map(PathBuf::from),
+        commit_log_bytes: config.commit_log_bytes,
+        dirty_bytes: config.dirty_bytes,
+        tail_bytes: config.tail_bytes,
+        direct: if config.o_direct { Direct::Required } else { Direct::Off },
+        sync: match config.commit_sync_method {
+            SyncMethodSetting::Auto => SyncChoice::Auto,
+            SyncMethodSetting::Fdatasync => SyncChoice::Fdatasync,
+            SyncMethodSetting::Dsync => SyncChoice::Dsync,
+        },
+        ..StoreOptions::new(setup.data_dir.clone(), setup.index.0)
+    }
 }
 
 /// What storage reads of a topic's configuration.
 fn log_config(config: &TopicConfig) -> LogConfig {
     LogConfig {
         segment_bytes: config.segment_bytes as u64,
-        segment_ms: config.segment_ms,
-        index_interval_bytes: config.index_interval_bytes as u64,
-        segment_index_bytes: config.segment_index_bytes as u64,
-        retention_ms: config.retention_ms,
-        retention_bytes: config.retention_bytes,
+        segment_ms: config.segment_ms as u64,
+        index_interval_bytes: config.index_interval_bytes as u32,
+        segment_index_bytes: config.segment_index_bytes as u32,
+        // -1 is "without bound".
+        retention_ms: u64::try_from(config.retention_ms).ok(),
+        retention_bytes: u64::try_from(config.retention_bytes).ok(),
+        retention: Retention::Delete,
     }
 }
 
@@ -183,7 +222,7 @@ fn take_all(shard: &Shard, topic: &Topic) {
             continue;
         }
         match shard.store.create_log(spec) {
-            Ok(log) => shard.insert(Rc::new(Partition::new(id, log, topic.config.clone(), epoch(topic, id)))),
+            Ok(log) => shard.insert(Rc::new(Partition::new(id, shard.store.clone(), log, topic.config.clone(), epoch(topic, id)))),
             Err(error) => error!(topic = %topic.name, partition = id.index, %error, "log not created"),
         }
     }

@@ -1,0 +1,84 @@
+//! `corelane serve`: reads the configuration, starts the broker, waits for a signal, stops.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use reactor::{Builder, signal};
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::ServeArgs;
+use crate::config::BrokerConfig;
+use crate::start::Broker;
+
+/// Serves until SIGTERM or SIGINT. A second one leaves at once, as a crash would: the next start recovers.
+pub fn run(args: &ServeArgs) -> ExitCode {
+    let started = Instant::now();
+    log_to_stderr();
+    match start(args) {
+        Ok((broker, config)) => {
+            println!("{}", start_line(&broker, &config, started));
+            wait_for_signal();
+            info!("stopping: answering what is in flight, writing back");
+            leave_on_second_signal();
+            broker.stop();
+            info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(sentence) => {
+            error!("{sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // Only a second start in one process, as in a test, finds a subscriber in place.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+fn start(args: &ServeArgs) -> Result<(Broker, BrokerConfig), String> {
+    let loaded = args.sources().load().map_err(|error| error.to_string())?;
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    // Before any thread: a thread without the mask would take the signal and end the process.
+    signal::block().map_err(|error| format!("cannot mask signals: {error}"))?;
+    let broker = Broker::start(loaded.config.clone()).map_err(|error| error.to_string())?;
+    Ok((broker, loaded.config))
+}
+
+fn start_line(broker: &Broker, config: &BrokerConfig, started: Instant) -> String {
+    let sync: Vec<String> = broker.recovered.iter().map(|shard| shard.sync.to_string()).collect();
+    let ring: u64 = broker.recovered.iter().map(|shard| shard.commit_log_bytes).sum();
+    let replayed: u64 = broker.recovered.iter().map(|shard| shard.report.commits).sum();
+    let direct = if config.store.o_direct { "" } else { " (storage.o_direct=false: for trying out only)" };
+    format!(
+        "corelane {} is ready on {} | data in {}{direct} | {} shards | commit log {} MiB now, up to {} MiB a shard | \
+         sync by {} | durability=fsync | {replayed} commits recovered | started in {:.3} s",
+        env!("CARGO_PKG_VERSION"),
+        broker.address,
+        config.data_dir().display(),
+        broker.recovered.len(),
+        ring >> 20,
+        config.store.commit_log_bytes >> 20,
+        sync.join(", "),
+        started.elapsed().as_secs_f64(),
+    )
+}
+
+fn wait_for_signal() {
+    match Builder::new("signals").ring_entries(8).run(signal::termination) {
+        Ok(Ok(signal)) => info!(?signal, "signal received"),
+        Ok(Err(error)) | Err(error) => error!(%error, "cannot wait for signals"),
+    }
+}
+
+fn leave_on_second_signal() {
+    std::thread::spawn(|| {
+        wait_for_signal();
+        warn!("second signal: leaving at once");
+        std::process::exit(130);
+    });
+}
