@@ -3,11 +3,4 @@
 
 pub mod config;
 pub mod control;
-pub mod error;
-pub mod handlers;
-pub mod limits;
 pub mod metadata;
-pub mod net;
-pub mod runtime;
-pub mod shard;
-pub mod start;
