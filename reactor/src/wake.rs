@@ -19,7 +19,7 @@
 //! eventfd) is kept and given to the next reactor that takes the id, whose task generations continue.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
@@ -58,13 +58,19 @@ pub(crate) struct Shared {
     sleep: AtomicU32,
     ring: AtomicI32,
     event: OwnedFd,
-    chunks: Box<[AtomicPtr<[Cell; CHUNK]>]>,
+    chunks: Box<[OnceLock<Box<[Cell]>>]>,
 }
 
 struct Cell {
     /// Bit 0: on the stack (or about to be). Above: generation of the task in the slot.
     state: AtomicU32,
     next: AtomicU32,
+}
+
+impl Cell {
+    fn new() -> Self {
+        Self { state: AtomicU32::new(0), next: AtomicU32::new(EMPTY) }
+    }
 }
 
 /// What the reactor found when it stopped sleeping.
@@ -108,7 +114,7 @@ impl Shared {
             sleep: AtomicU32::new(AWAKE),
             ring: AtomicI32::new(-1),
             event,
-            chunks: (0..CHUNKS).map(|_| AtomicPtr::new(std::ptr::null_mut())).collect(),
+            chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
         }));
         let _ = REACTORS[ids.used as usize].set(shared);
         ids.used += 1;
@@ -145,12 +151,7 @@ impl Shared {
 
     /// Makes the cell of a slot exist, and returns the generation that its next task shall have.
     pub(crate) fn prepare_cell(&self, slot: u32) -> u32 {
-        let place = &self.chunks[slot as usize / CHUNK];
-        if place.load(Ordering::Acquire).is_null() {
-            let cells =
-                Box::new([const { Cell { state: AtomicU32::new(0), next: AtomicU32::new(EMPTY) } }; CHUNK]);
-            place.store(Box::into_raw(cells), Ordering::Release);
-        }
+        self.chunks[slot as usize / CHUNK].get_or_init(|| (0..CHUNK).map(|_| Cell::new()).collect());
         self.cell(slot).map_or(0, |cell| cell.state.load(Ordering::Acquire) >> 1)
     }
 
@@ -169,10 +170,7 @@ impl Shared {
     }
 
     fn cell(&self, slot: u32) -> Option<&Cell> {
-        let cells = self.chunks.get(slot as usize / CHUNK)?.load(Ordering::Acquire);
-        // SAFETY: null, or a box made in `prepare_cell` that is never freed.
-        let cells = unsafe { cells.as_ref() }?;
-        Some(&cells[slot as usize % CHUNK])
+        self.chunks.get(slot as usize / CHUNK)?.get()?.get(slot as usize % CHUNK)
     }
 
     /// Queues a task from any thread. Returns false if nothing is to be done: the task has ended, or was queued

@@ -1,4 +1,5 @@
 //! Tasks, timers, files and sockets on one reactor, and wake-ups between two.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -126,7 +126,7 @@ pub(crate) fn resident_bytes(file: &OpenFile, position: u64, length: u64) -> Opt
     #[repr(C)]
     #[derive(Default)]
     struct Cached {
-        cached: u64,
+        pages: u64,
         dirty: u64,
         writeback: u64,
         evicted: u64,
@@ -138,5 +138,5 @@ pub(crate) fn resident_bytes(file: &OpenFile, position: u64, length: u64) -> Opt
     let mut cached = Cached::default();
     // SAFETY: both structures are what cachestat(2) takes, and outlive the call.
     let code = unsafe { libc::syscall(CACHESTAT, file.raw(), &raw const range, &raw mut cached, 0) };
-    (code == 0).then_some(cached.cached * PAGE)
+    (code == 0).then_some(cached.pages * PAGE)
 }

@@ -58,13 +58,6 @@ impl Mesh {
         self.event_armed.get()
     }
 
-    /// The kernel could not deliver a ring message (its target's memory is short): use the other way.
-    pub(super) fn message_failed(&self, target: u16) {
-        if let Some(target) = Shared::of(target) {
-            target.write_event();
-        }
-    }
-
     /// From here on other reactors are told by eventfd at once: there may be no further turn that submits.
     pub(super) fn begin_shut_down(&self) {
         self.closing.set(true);
@@ -137,5 +130,12 @@ impl Driver {
         unsafe { self.push(&[entry]) }?;
         self.mesh.event_armed.set(true);
         Ok(())
+    }
+}
+
+/// The kernel could not deliver a ring message (its target's memory is short): use the other way.
+pub(super) fn message_failed(target: u16) {
+    if let Some(target) = Shared::of(target) {
+        target.write_event();
     }
 }

@@ -286,7 +286,7 @@ impl Driver {
                     let _ = self.arm_event();
                 }
             }
-            _ if user_data & MESSAGE_FAILED == MESSAGE_FAILED => self.mesh.message_failed(user_data as u16),
+            _ if user_data & MESSAGE_FAILED == MESSAGE_FAILED => mesh::message_failed(user_data as u16),
             _ => {}
         }
     }

@@ -85,10 +85,10 @@ impl Socket {
         ask: unsafe extern "C" fn(i32, *mut libc::sockaddr, *mut libc::socklen_t) -> i32,
     ) -> io::Result<SocketAddr> {
         let mut address = SocketAddress::unset();
+        let (storage, length) = ((&raw mut address.storage).cast(), &raw mut address.length);
         // SAFETY: the storage is as long as `length` says, and both outlive the call.
-        sys::check(
-            unsafe { ask(self.raw(), (&raw mut address.storage).cast(), &raw mut address.length) }.into(),
-        )?;
+        let answer = unsafe { ask(self.raw(), storage, length) };
+        sys::check(answer.into())?;
         address.get()
     }
 }
@@ -246,17 +246,19 @@ pub(crate) struct SendParts {
 }
 
 impl SendParts {
-    /// Takes the first parts (as many as one operation carries) off `rest`.
-    fn new(mut parts: Vec<Bytes>) -> Box<Self> {
+    pub(crate) fn new(mut parts: Vec<Bytes>) -> Self {
         parts.retain(|part| !part.is_empty());
         // SAFETY: all bytes zero is a valid msghdr.
         let header = unsafe { std::mem::zeroed() };
-        let mut this = Box::new(Self { parts, vectors: Vec::new(), header });
-        this.point();
-        this
+        Self { parts, vectors: Vec::new(), header }
     }
 
-    /// Points the header to the first parts.
+    /// True if nothing is left to send.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Points the header to the first parts, as many as one operation carries.
     fn point(&mut self) {
         self.vectors.clear();
         self.vectors.extend(
@@ -269,8 +271,8 @@ impl SendParts {
         self.header.msg_iovlen = self.vectors.len() as _;
     }
 
-    /// Drops the first `count` bytes. False: nothing is left.
-    pub(crate) fn advance(&mut self, count: usize) -> bool {
+    /// Drops the first `count` bytes.
+    pub(crate) fn advance(&mut self, count: usize) {
         let mut left = count;
         let whole = self.parts.iter().take_while(|part| {
             let taken = part.len() <= left;
@@ -284,8 +286,6 @@ impl SendParts {
         if let Some(first) = self.parts.first_mut() {
             bytes::Buf::advance(first, left);
         }
-        self.point();
-        !self.parts.is_empty()
     }
 }
 
@@ -337,7 +337,8 @@ impl Driver {
         unsafe { self.start(entry, Keep::Send(socket.clone(), data)) }
     }
 
-    pub(crate) fn send_parts(&self, socket: &Rc<Socket>, parts: Box<SendParts>) -> Op {
+    pub(crate) fn send_parts(&self, socket: &Rc<Socket>, mut parts: Box<SendParts>) -> Op {
+        parts.point();
         let entry = opcode::SendMsg::new(socket.target(), &raw const parts.header)
             .flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL) as u32)
             .build();
@@ -376,11 +377,6 @@ impl Driver {
         // SAFETY: no pointers; the slot keeps both open.
         unsafe { self.start(entry, Keep::Drain(socket.clone(), pipe.clone())) }
     }
-}
-
-/// The parts of a send as one operation's argument.
-pub(crate) fn send_parts(parts: Vec<Bytes>) -> Box<SendParts> {
-    SendParts::new(parts)
 }
 
 /// `sendfile` on the calling thread; the socket does not block. Returns the bytes taken: 0 is the end of the file.

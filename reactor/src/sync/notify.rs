@@ -24,9 +24,10 @@ impl Notify {
         Self::default()
     }
 
-    /// Waits for the next [`notify_all`](Self::notify_all) after this call, or for one [`notify_one`](Self::notify_one).
+    /// Waits to be chosen by [`notify_all`](Self::notify_all) or [`notify_one`](Self::notify_one).
     ///
-    /// The wait begins when this is first polled, so check the condition in the same poll: no other task runs between.
+    /// The wait begins when the future is first polled. A condition checked right before `notified().await` cannot change
+    /// in between, for no other task runs there.
     pub fn notified(&self) -> Notified<'_> {
         Notified { notify: self, waiter: None }
     }

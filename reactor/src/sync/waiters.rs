@@ -46,15 +46,12 @@ impl<T> Waiters<T> {
     /// Joins at the end.
     pub(crate) fn push(&mut self, wish: T, waker: Waker) -> WaiterId {
         let node = Node { previous: self.last, next: NONE, chosen: false, waker: Some(waker), wish };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.nodes[index as usize] = Some(node);
-                index
-            }
-            None => {
-                self.nodes.push(Some(node));
-                self.nodes.len() as u32 - 1
-            }
+        let index = if let Some(index) = self.free.pop() {
+            self.nodes[index as usize] = Some(node);
+            index
+        } else {
+            self.nodes.push(Some(node));
+            self.nodes.len() as u32 - 1
         };
         match self.last {
             NONE => self.first = index,

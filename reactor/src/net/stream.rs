@@ -1,4 +1,4 @@
-//! TCP: listeners and streams.
+//! Connections.
 //!
 //! A stream may be used by one receiver and one sender at a time, which may be different tasks (share it in an `Rc`).
 //! Dropping it shuts the connection down in both directions, so the peer sees its end even while the kernel still works
@@ -7,108 +7,17 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::ops::Deref;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::RecvBuf;
 use crate::executor;
 use crate::file::SharedFile;
-use crate::ring::net::{AcceptQueue, Socket, send_parts};
+use crate::ring::net::{SendParts, Socket};
 use crate::ring::ops::{Completion, Keep, Op, OpId};
-use crate::ring::recv_buffers::RecvBuffers;
 use crate::ring::send_file;
 use crate::sys::outcome;
-
-/// How to listen.
-#[derive(Clone, Copy, Debug)]
-pub struct ListenOptions {
-    /// Lets several reactors listen on one port; the kernel spreads connections over them.
-    pub reuse_port: bool,
-    /// Connections that wait in the kernel for being accepted. The kernel's `net.core.somaxconn` bounds it.
-    pub backlog: u32,
-}
-
-impl Default for ListenOptions {
-    fn default() -> Self {
-        Self { reuse_port: false, backlog: 1024 }
-    }
-}
-
-/// Accepts connections.
-pub struct TcpListener {
-    queue: Rc<AcceptQueue>,
-}
-
-impl TcpListener {
-    /// Listens on an address; port 0 lets the kernel choose. Sets `SO_REUSEADDR`.
-    pub fn bind(address: SocketAddr, options: &ListenOptions) -> io::Result<Self> {
-        let socket = Socket::open(&address)?;
-        socket.set_option(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-        if options.reuse_port {
-            socket.set_option(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
-        }
-        if address.is_ipv6() {
-            socket.set_option(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
-        }
-        socket.bind_and_listen(&address, i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-        Ok(Self { queue: Rc::new(AcceptQueue::new(socket)) })
-    }
-
-    /// The address listened on, with the port that the kernel chose.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.queue.listener().local_address()
-    }
-
-    /// The next connection and its peer's address. Dropping the future loses no connection.
-    ///
-    /// # Errors
-    /// Too few descriptors or too little memory: wait a moment, then accept again. `NotConnected` after
-    /// [`close`](Self::close).
-    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        loop {
-            if self.queue.is_closed() {
-                return Err(io::Error::new(io::ErrorKind::NotConnected, "the listener was closed"));
-            }
-            match self.queue.take() {
-                Some(Ok(descriptor)) => {
-                    let stream = TcpStream::new(Rc::new(Socket::new(descriptor)));
-                    // A peer that has reset the connection meanwhile has no address: it is gone.
-                    if let Ok(peer) = stream.peer_addr() {
-                        return Ok((stream, peer));
-                    }
-                }
-                Some(Err(error)) if error.raw_os_error() == Some(libc::ECONNABORTED) => {}
-                Some(Err(error)) => return Err(error),
-                None => {
-                    if !self.queue.is_armed() {
-                        executor::with(|reactor| reactor.driver().accept(&self.queue));
-                    }
-                    self.queue.arrived.notified().await;
-                }
-            }
-        }
-    }
-
-    /// Stops listening at once. Connections not yet taken are closed.
-    pub fn close(&self) {
-        let _ = self.queue.listener().shut_down(libc::SHUT_RDWR);
-        if let Some(operation) = self.queue.close() {
-            executor::try_with(|reactor| {
-                if let Some(reactor) = reactor {
-                    reactor.driver().cancel(operation);
-                }
-            });
-        }
-        self.queue.arrived.notify_all();
-    }
-}
-
-impl Drop for TcpListener {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
 
 /// A TCP connection.
 pub struct TcpStream {
@@ -123,7 +32,7 @@ pub struct TcpStream {
 }
 
 impl TcpStream {
-    fn new(socket: Rc<Socket>) -> Self {
+    pub(super) fn new(socket: Rc<Socket>) -> Self {
         Self {
             socket,
             receiving: Cell::new(None),
@@ -267,14 +176,13 @@ impl TcpStream {
     }
 
     async fn send_many(&self, parts: Vec<Bytes>) -> io::Result<()> {
-        let mut parts = send_parts(parts);
-        let mut left = parts.advance(0);
-        while left {
+        let mut parts = Box::new(SendParts::new(parts));
+        while !parts.is_empty() {
             let operation = executor::with(|reactor| reactor.driver().send_parts(&self.socket, parts));
             let Completion { result, keep, .. } = operation.await;
             let Keep::SendParts(_, back) = keep else { panic!("a send gives its parts back") };
             parts = back;
-            left = parts.advance(self.sent(result).await?);
+            parts.advance(self.sent(result).await?);
         }
         Ok(())
     }
@@ -404,51 +312,5 @@ impl<'a> Sending<'a> {
 
     fn done(&mut self) {
         self.0.send_broken.set(false);
-    }
-}
-
-/// Received bytes. The buffer behind them returns to the reactor's pool when this is dropped.
-pub struct RecvBuf {
-    bytes: Received,
-}
-
-enum Received {
-    Nothing,
-    Pooled { pool: Rc<RecvBuffers>, bid: u16, count: usize },
-    Copied(Bytes),
-}
-
-impl RecvBuf {
-    fn from_completion(completion: Completion) -> Self {
-        let count = completion.result as usize;
-        let bytes = match (completion.keep, io_uring::cqueue::buffer_select(completion.flags)) {
-            (Keep::Received(bytes), _) => Received::Copied(bytes),
-            (_, Some(bid)) => {
-                let pool = executor::with(|reactor| reactor.driver().recv_buffers().clone());
-                Received::Pooled { pool, bid, count }
-            }
-            _ => Received::Nothing,
-        };
-        Self { bytes }
-    }
-}
-
-impl Deref for RecvBuf {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match &self.bytes {
-            Received::Nothing => &[],
-            Received::Pooled { pool, bid, count } => pool.slice(*bid, *count),
-            Received::Copied(bytes) => bytes,
-        }
-    }
-}
-
-impl Drop for RecvBuf {
-    fn drop(&mut self) {
-        if let Received::Pooled { pool, bid, .. } = &self.bytes {
-            pool.give_back(*bid);
-        }
     }
 }
