@@ -1,6 +1,6 @@
 //! Durable 4 KiB writes: the reactor beside a plain ring loop, run by run in turn.
 //!
-//! Each commit is an O_DIRECT write into a file of real zeros and an fdatasync linked behind it. Both sides run on core 0
+//! Each commit is an `O_DIRECT` write into a file of real zeros and an fdatasync linked behind it. Both sides run on core 0
 //! and start the next commit when one is done, so many at a time as the depth says.
 //! `cargo bench -p reactor --bench commit -- --runs 5 --seconds 1 --dir .` prints medians and ranges of commits per second,
 //! latency, CPU time of the reactor's thread and of the process (kernel workers included) per commit, and the reactor's

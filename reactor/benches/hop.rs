@@ -74,10 +74,12 @@ fn idle(time: Duration) {
     std::thread::sleep(Duration::from_millis(100));
     let cpu = cpu_seconds(libc::CLOCK_PROCESS_CPUTIME_ID);
     let start = Instant::now();
-    std::thread::sleep(time - Duration::from_millis(200));
+    std::thread::sleep(time.saturating_sub(Duration::from_millis(200)));
     let share = (cpu_seconds(libc::CLOCK_PROCESS_CPUTIME_ID) - cpu) / start.elapsed().as_secs_f64();
     println!("two idle reactors that listen: {:.4} % of a core", share * 100.0);
-    reactors.into_iter().for_each(|reactor| reactor.join().unwrap());
+    for reactor in reactors {
+        reactor.join().unwrap();
+    }
 }
 
 /// How late timers fire on an otherwise idle reactor.

@@ -1,8 +1,10 @@
 //! Aligned memory for direct I/O.
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
-use crate::limits::BUFFER_ALIGNMENT;
+use crate::executor;
+use crate::limits::{BUFFER_ALIGNMENT, FIXED_BUFFER_BYTES};
+use crate::ring::fixed::Chunk;
 
 /// An empty buffer of at least `capacity` bytes whose memory starts at a multiple of [`BUFFER_ALIGNMENT`], as `O_DIRECT`
 /// needs it. Pieces split off at multiples of the alignment are aligned too.
@@ -20,6 +22,130 @@ pub fn aligned(capacity: usize) -> BytesMut {
 /// True if the slice may be handed to direct I/O as it is.
 pub fn is_aligned(slice: &[u8]) -> bool {
     slice.as_ptr().addr().is_multiple_of(BUFFER_ALIGNMENT) && slice.len().is_multiple_of(BUFFER_ALIGNMENT)
+}
+
+/// An aligned buffer of [`FIXED_BUFFER_BYTES`], in memory that is registered with the reactor's ring if there is any left, or
+/// else in plain memory. Writes from registered memory cost the kernel less; nothing else differs.
+#[derive(Debug)]
+pub struct FixedBuffer {
+    pub(crate) memory: Memory,
+    pub(crate) length: usize,
+}
+
+#[derive(Debug)]
+pub(crate) enum Memory {
+    Registered(Chunk),
+    Plain(BytesMut),
+}
+
+/// An empty buffer, registered if possible.
+///
+/// # Panics
+/// Outside a reactor.
+pub fn fixed_buffer() -> FixedBuffer {
+    let memory = match executor::with(|reactor| reactor.driver().take_fixed()) {
+        Some(chunk) => Memory::Registered(chunk),
+        None => Memory::Plain(plain()),
+    };
+    FixedBuffer { memory, length: 0 }
+}
+
+fn plain() -> BytesMut {
+    let mut bytes = aligned(FIXED_BUFFER_BYTES);
+    bytes.resize(FIXED_BUFFER_BYTES, 0);
+    bytes
+}
+
+impl FixedBuffer {
+    /// True if the memory is registered.
+    pub fn is_registered(&self) -> bool {
+        matches!(self.memory, Memory::Registered(_))
+    }
+
+    /// Bytes in the buffer.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Bytes that still have room.
+    pub fn remaining(&self) -> usize {
+        FIXED_BUFFER_BYTES - self.length
+    }
+
+    fn whole(&mut self) -> &mut [u8] {
+        match &mut self.memory {
+            Memory::Registered(chunk) => chunk.bytes_mut(),
+            Memory::Plain(bytes) => bytes,
+        }
+    }
+
+    /// Adds bytes at the end.
+    ///
+    /// # Panics
+    /// If there is no room for them.
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        let (start, end) = (self.length, self.length + bytes.len());
+        self.whole()[start..end].copy_from_slice(bytes);
+        self.length = end;
+    }
+
+    /// Cuts the buffer, or fills it up with a byte.
+    ///
+    /// # Panics
+    /// If `length` is above [`FIXED_BUFFER_BYTES`].
+    pub fn resize(&mut self, length: usize, fill: u8) {
+        if length > self.length {
+            let start = self.length;
+            self.whole()[start..length].fill(fill);
+        }
+        self.length = length;
+    }
+
+    /// The bytes for sharing. The memory is given back when the last handle is dropped, on any thread.
+    pub fn freeze(self) -> Bytes {
+        match self.memory {
+            Memory::Plain(mut bytes) => {
+                bytes.truncate(self.length);
+                bytes.freeze()
+            }
+            Memory::Registered(chunk) => Bytes::from_owner(Frozen { chunk, length: self.length }),
+        }
+    }
+}
+
+impl std::ops::Deref for FixedBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let whole = match &self.memory {
+            Memory::Registered(chunk) => chunk.bytes(),
+            Memory::Plain(bytes) => bytes,
+        };
+        &whole[..self.length]
+    }
+}
+
+impl std::ops::DerefMut for FixedBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let length = self.length;
+        &mut self.whole()[..length]
+    }
+}
+
+struct Frozen {
+    chunk: Chunk,
+    length: usize,
+}
+
+impl AsRef<[u8]> for Frozen {
+    fn as_ref(&self) -> &[u8] {
+        &self.chunk.bytes()[..self.length]
+    }
 }
 
 #[cfg(test)]

@@ -10,9 +10,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use io_uring::types::FsyncFlags;
 
+use crate::buffer::{FixedBuffer, Memory};
 use crate::executor;
-use crate::limits::FILE_OP_BYTES_MAX;
-use crate::ring::file::{self as ring_file, OpenFile};
+use crate::limits::{FILE_OP_BYTES_MAX, FIXED_BUFFER_BYTES};
+use crate::ring::file::{self as ring_file, FixedRange, OpenFile};
 use crate::ring::ops::{Completion, Keep, Op};
 use crate::sys::outcome;
 
@@ -178,6 +179,54 @@ impl File {
             }
         }
         (Ok(count), buffer)
+    }
+
+    /// Reads as [`read_at`](Self::read_at), behind the bytes that a registered buffer holds.
+    pub async fn read_fixed(
+        &self,
+        buffer: FixedBuffer,
+        length: usize,
+        position: u64,
+    ) -> (io::Result<usize>, FixedBuffer) {
+        if buffer.remaining() < length {
+            return (
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "the buffer has too little room")),
+                buffer,
+            );
+        }
+        let filled = buffer.length;
+        let mut chunk = match buffer.memory {
+            Memory::Registered(chunk) => chunk,
+            Memory::Plain(mut bytes) => {
+                bytes.truncate(filled);
+                let (result, mut bytes) = self.read_at(bytes, length, position).await;
+                let length = bytes.len();
+                bytes.resize(FIXED_BUFFER_BYTES, 0);
+                return (result, FixedBuffer { memory: Memory::Plain(bytes), length });
+            }
+        };
+        let mut count = 0;
+        let result = loop {
+            if count == length {
+                break Ok(count);
+            }
+            let (filled, left) = (filled + count, length - count);
+            let range = FixedRange { filled, count: left, position: position + count as u64 };
+            let operation = executor::with(|reactor| reactor.driver().read_fixed(&self.open, chunk, range));
+            let Completion { result, keep, .. } = operation.await;
+            let Keep::ReadFixed(_, back) = keep else { panic!("a read gives its buffer back") };
+            chunk = back;
+            match outcome(result) {
+                Ok(0) => break Ok(count),
+                Ok(read) => count += read,
+                Err(error) if is_temporary(&error) => continue,
+                Err(error) => break Err(error),
+            }
+            if self.open.direct && !count.is_multiple_of(512) {
+                break Ok(count); // only the file's end is not at a block boundary
+            }
+        };
+        (result, FixedBuffer { memory: Memory::Registered(chunk), length: filled + count })
     }
 
     /// Writes all of `data` at `position`, or fails. Not durable before a sync. A failed write may have written a part.

@@ -52,7 +52,7 @@ mod wake;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-pub use buffer::{aligned, is_aligned};
+pub use buffer::{FixedBuffer, aligned, fixed_buffer, is_aligned};
 pub use builder::{Builder, JoinHandle};
 pub use file::{Commit, File, OpenOptions, SharedFile, SyncMethod};
 pub use net::{ListenOptions, RecvBuf, Shutdown, TcpListener, TcpStream};

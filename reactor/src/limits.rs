@@ -32,9 +32,14 @@ pub const SPLICE_BYTES: usize = 256 << 10;
 pub const SENDFILE_BYTES: usize = 128 << 10;
 /// Bytes of one read or write operation; longer ones are done in several.
 pub const FILE_OP_BYTES_MAX: usize = 1 << 30;
-/// Kernel worker threads of a reactor for operations on files (bounded) and for others (unbounded).
-pub const KERNEL_WORKERS: [u32; 2] = [4, 4];
+/// Kernel worker threads of a reactor for operations on files (bounded) and for others (unbounded). An fdatasync holds one
+/// for its whole time: with 4 of them 16 commits at a time reached 0.71 of a plain ring's rate, with 8 they reach 0.94.
+pub const KERNEL_WORKERS: [u32; 2] = [8, 8];
 /// How long a reactor that ends waits for operations the kernel still holds before it leaks their buffers.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+/// Size of one registered buffer in bytes.
+pub const FIXED_BUFFER_BYTES: usize = 256 << 10;
+/// Registered buffers of a reactor, at most 64. All their pages are locked when the first is asked for.
+pub const FIXED_BUFFERS: u32 = 16;
 /// Alignment in bytes of the buffers of [`aligned`](crate::aligned).
 pub const BUFFER_ALIGNMENT: usize = 4096;

@@ -274,3 +274,44 @@ fn two_reactors_share_a_port() {
 fn listen_shared(address: std::net::SocketAddr) -> TcpListener {
     TcpListener::bind(address, &reactor::ListenOptions { reuse_port: true, backlog: 16 }).unwrap()
 }
+
+#[test]
+fn registered_buffers_are_written_read_and_used_again() {
+    use reactor::limits::{FIXED_BUFFER_BYTES, FIXED_BUFFERS};
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = dir.path().join("file");
+    on_reactor(move || async move {
+        let options = OpenOptions::new().read(true).write(true).create(true);
+        let file = File::open(&path, &options).await.unwrap();
+        let registered = reactor::fixed_buffer().is_registered();
+        for round in 0..40u8 {
+            let mut buffers: Vec<_> = (0..3).map(|_| reactor::fixed_buffer()).collect();
+            assert!(buffers.iter().all(|buffer| buffer.is_registered() == registered && buffer.is_empty()));
+            let mut buffer = buffers.pop().unwrap();
+            buffer.extend_from_slice(&support::pattern(5000));
+            buffer.resize(8192, round);
+            let data = buffer.freeze();
+            assert!(reactor::is_aligned(&data));
+            file.write_and_sync(data.slice(4096..), 0, SyncMethod::LinkedFdatasync).await.unwrap();
+            file.write_at(data.clone(), 4096).await.unwrap();
+            let mut back = buffers.pop().unwrap();
+            back.extend_from_slice(b"head");
+            let (count, back) = file.read_fixed(back, FIXED_BUFFER_BYTES - 4, 0).await;
+            assert_eq!(count.unwrap(), 4096 + 8192);
+            assert_eq!(back.len(), 4 + 4096 + 8192);
+            assert!(back[4..4100] == data[4096..] && back[4100..] == data[..]);
+        }
+        // When all are taken the next is plain memory, and does the same.
+        let taken: Vec<_> = (0..FIXED_BUFFERS).map(|_| reactor::fixed_buffer()).collect();
+        let mut plain = reactor::fixed_buffer();
+        assert!(!plain.is_registered());
+        plain.resize(100, 9);
+        let (count, plain) = file.read_fixed(plain, 50, 0).await;
+        assert_eq!((count.unwrap(), plain.len()), (50, 150));
+        file.write_at(plain.freeze(), 0).await.unwrap();
+        // Memory may be given back elsewhere, and after the reactor's end.
+        let frozen: Vec<_> = taken.into_iter().map(reactor::FixedBuffer::freeze).collect();
+        std::thread::spawn(move || drop(frozen)).join().unwrap();
+        assert_eq!(reactor::fixed_buffer().is_registered(), registered);
+    });
+}

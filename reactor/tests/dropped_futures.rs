@@ -43,7 +43,7 @@ struct Canary {
 }
 
 impl Canary {
-    fn new(length: usize) -> (Bytes, Arc<AtomicBool>) {
+    fn bytes(length: usize) -> (Bytes, Arc<AtomicBool>) {
         let alive = Arc::new(AtomicBool::new(true));
         let bytes = vec![0x11; length].into_boxed_slice();
         (Bytes::from_owner(Self { bytes, alive: alive.clone() }), alive)
@@ -81,7 +81,7 @@ fn buffers_of_dropped_writes_live_until_their_completion() {
         let (_dir, path, file) = scratch().await;
         let base = reactor::stats().operations_in_flight;
         for round in 0..60 {
-            let (data, alive) = Canary::new(256 << 10);
+            let (data, alive) = Canary::bytes(256 << 10);
             let how = if round % 2 == 0 { SyncMethod::LinkedFdatasync } else { SyncMethod::WriteDsync };
             let mut commit = file.write_and_sync(data, 0, how);
             for _ in 0..round % 5 {
@@ -227,7 +227,7 @@ fn socket_operations_may_be_dropped_at_every_point() {
         // A send that the peer does not read cannot end; dropped, it breaks its stream and nothing else.
         for polls in 0..4 {
             let (near, far) = pair().await;
-            let (data, alive) = Canary::new(16 << 20);
+            let (data, alive) = Canary::bytes(16 << 20);
             let mut send = Box::pin(near.send(vec![data, Bytes::from_static(b"tail")]));
             for _ in 0..polls {
                 assert!(poll_once(&mut send).await.is_pending());
@@ -280,7 +280,7 @@ fn bytes_are_not_lost_by_a_dropped_receive() {
                 reactor::yield_now().await;
             }
             drop(future);
-            if reactor::random_u64() % 50 == 0 {
+            if reactor::random_u64().is_multiple_of(50) {
                 // Also when the two ways of receiving alternate.
                 let (count, buffer) = near.recv_into(back, 1).await;
                 back = buffer;
@@ -391,7 +391,7 @@ fn waiting_futures_may_be_dropped_at_every_point() {
 
 #[test]
 fn a_reactor_that_ends_waits_for_what_the_kernel_still_has() {
-    let (data, alive) = Canary::new(1 << 20);
+    let (data, alive) = Canary::bytes(1 << 20);
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = dir.path().join("file");
     let written = path.clone();

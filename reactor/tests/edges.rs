@@ -142,7 +142,7 @@ fn a_panic_on_a_reactor_is_reported_by_join() {
         reactor::sleep(Duration::from_millis(1)).await;
         panic!("as planned");
     });
-    let error = reactor.unwrap().join().map(|()| ()).unwrap_err();
+    let error = reactor.unwrap().join().unwrap_err();
     assert!(error.to_string().contains("as planned"), "{error}");
     // Its id and its ring are free again.
     on_reactor(|| async { reactor::sleep(Duration::from_millis(1)).await });
@@ -193,9 +193,10 @@ fn the_peer_sees_the_end_although_a_receive_is_under_way() {
 fn slow_readers_get_everything() {
     on_reactor(|| async {
         let (near, far) = pair().await;
+        near.set_nodelay(true).unwrap();
         near.set_send_buffer(16 << 10).unwrap();
         far.set_recv_buffer(8 << 10).unwrap();
-        let data = Bytes::from(pattern(4 << 20));
+        let data = Bytes::from(pattern(2 << 20));
         let parts: Vec<Bytes> = (0..1500).map(|i| data.slice(i * 1000..(i + 1) * 1000)).collect();
         let rest = data.slice(1_500_000..);
         let sender = reactor::spawn(Priority::Latency, "sender", async move {
@@ -207,7 +208,7 @@ fn slow_readers_get_everything() {
             let received = far.recv().await.unwrap();
             assert!(!received.is_empty());
             back.extend_from_slice(&received);
-            if back.len() % 7 == 0 {
+            if back.len().is_multiple_of(7) {
                 reactor::sleep(Duration::from_micros(300)).await;
             }
         }
@@ -221,11 +222,11 @@ fn a_file_goes_whole_to_a_slow_reader() {
     on_reactor(|| async {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let path = dir.path().join("file");
-        let content = pattern(4 << 20);
+        let content = pattern(1 << 20);
         // Past the page cache, so that it is not resident and goes through a pipe at first.
         let options = OpenOptions::new().write(true).create(true).direct(true);
         if let Ok(file) = File::open(&path, &options).await {
-            let mut bytes = reactor::aligned(4 << 20);
+            let mut bytes = reactor::aligned(1 << 20);
             bytes.extend_from_slice(&content);
             file.write_and_sync(bytes.freeze(), 0, SyncMethod::LinkedFdatasync).await.unwrap();
         } else {
@@ -234,15 +235,16 @@ fn a_file_goes_whole_to_a_slow_reader() {
         for _ in 0..2 {
             let file = File::open(&path, &OpenOptions::new().read(true)).await.unwrap().share();
             let (near, far) = pair().await;
+            near.set_nodelay(true).unwrap();
             near.set_send_buffer(16 << 10).unwrap();
             far.set_recv_buffer(8 << 10).unwrap();
             let sender = reactor::spawn(Priority::Latency, "sender", async move {
-                near.send_file(&file, 999, (4 << 20) - 999).await.unwrap();
+                near.send_file(&file, 999, (1 << 20) - 999).await.unwrap();
             });
             let mut back = BytesMut::new();
-            while back.len() < (4 << 20) - 999 {
+            while back.len() < (1 << 20) - 999 {
                 back.extend_from_slice(&far.recv().await.unwrap());
-                if back.len() % 11 == 0 {
+                if back.len().is_multiple_of(11) {
                     reactor::sleep(Duration::from_micros(300)).await;
                 }
             }
@@ -341,4 +343,36 @@ fn a_spinning_reactor_serves_and_sleeps_too() {
         reactor::sleep(Duration::from_millis(3)).await;
     };
     Builder::new("spin").spin(Duration::from_micros(100)).run(main).unwrap();
+}
+
+#[test]
+fn a_kernel_that_forbids_io_uring_is_named() {
+    let refused = std::thread::spawn(|| {
+        forbid_io_uring();
+        Builder::new("forbidden").run(|| async {}).unwrap_err()
+    });
+    let error = refused.join().unwrap();
+    assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+    assert!(error.to_string().starts_with("io_uring is forbidden here: allow io_uring_setup"), "{error}");
+}
+
+/// What a container's seccomp profile does, for the calling thread.
+#[allow(clippy::undocumented_unsafe_blocks, clippy::multiple_unsafe_ops_per_block)]
+fn forbid_io_uring() {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut filter = [
+        step(LOAD, 0, 0, 0), // the number of the system call
+        step(JUMP_IF_EQUAL, 0, 1, libc::SYS_io_uring_setup as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let mode = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program), 0);
+    }
 }

@@ -149,8 +149,12 @@ fn signals_of_foreign_threads_are_not_lost() {
         reactors.push(reactor(cpu).spawn(move || take_signals(taken, seen)).unwrap());
     }
     soak.watch(Duration::from_secs_f64(seconds() / 3.0));
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
-    reactors.into_iter().for_each(|reactor| reactor.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    for reactor in reactors {
+        reactor.join().unwrap();
+    }
 }
 
 /// Sends numbers to the other reactor and waits for each to come back, `depth` at a time.
@@ -214,7 +218,9 @@ fn messages_between_reactors_are_not_lost() {
     };
     let reactors: Vec<JoinHandle<()>> = crossings().into_iter().enumerate().map(start).collect();
     soak.watch(Duration::from_secs_f64(seconds() / 3.0));
-    reactors.into_iter().for_each(|reactor| reactor.join().unwrap());
+    for reactor in reactors {
+        reactor.join().unwrap();
+    }
 }
 
 async fn timers(soak: Soak, cpu: usize) {
@@ -341,6 +347,10 @@ fn everything_at_once_goes_on() {
         reactors.push(reactor(cpu).spawn(main).unwrap());
     }
     soak.watch(Duration::from_secs_f64(seconds() / 3.0));
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
-    reactors.into_iter().for_each(|reactor| reactor.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    for reactor in reactors {
+        reactor.join().unwrap();
+    }
 }

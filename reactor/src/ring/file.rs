@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use io_uring::{opcode, squeue, types};
 
 use super::Driver;
+use super::fixed::{self, Chunk};
 use super::ops::{Keep, Op};
 use crate::executor;
 use crate::limits::FILE_OP_BYTES_MAX;
@@ -52,6 +53,14 @@ impl Drop for OpenFile {
     }
 }
 
+/// What to read into a registered buffer.
+#[derive(Clone, Copy)]
+pub(crate) struct FixedRange {
+    pub(crate) filled: usize,
+    pub(crate) count: usize,
+    pub(crate) position: u64,
+}
+
 impl Driver {
     fn close(&self, descriptor: OwnedFd) {
         let raw = std::os::fd::IntoRawFd::into_raw_fd(descriptor);
@@ -70,18 +79,34 @@ impl Driver {
         unsafe { self.start(entry, Keep::Read(file.clone(), buffer)) }
     }
 
-    pub(crate) fn write(&self, file: &Arc<OpenFile>, data: Bytes, position: u64, flags: i32) -> Op {
-        let count = data.len().min(FILE_OP_BYTES_MAX) as u32;
+    /// Reads into a registered buffer, behind its first `filled` bytes.
+    pub(crate) fn read_fixed(&self, file: &Arc<OpenFile>, mut chunk: Chunk, range: FixedRange) -> Op {
+        let room = &mut chunk.bytes_mut()[range.filled..];
+        let (place, count) = (room.as_mut_ptr(), range.count.min(room.len()) as u32);
         let entry =
-            opcode::Write::new(file.target(), data.as_ptr(), count).offset(position).rw_flags(flags).build();
+            opcode::ReadFixed::new(file.target(), place, count, fixed::INDEX).offset(range.position).build();
+        // SAFETY: the chunk is registered memory that does not move.
+        unsafe { self.start(entry, Keep::ReadFixed(file.clone(), chunk)) }
+    }
+
+    pub(crate) fn write(&self, file: &Arc<OpenFile>, data: Bytes, position: u64, flags: i32) -> Op {
+        let entry = self.write_entry(file, &data, position, flags);
         // SAFETY: the data's memory does not move when the handle moves into the slot.
         unsafe { self.start(entry, Keep::Write(file.clone(), data)) }
     }
 
+    fn write_entry(&self, file: &OpenFile, data: &[u8], position: u64, flags: i32) -> squeue::Entry {
+        let (place, count) = (data.as_ptr(), data.len().min(FILE_OP_BYTES_MAX) as u32);
+        if self.is_fixed(place, data.len()) {
+            let write = opcode::WriteFixed::new(file.target(), place, count, fixed::INDEX);
+            return write.offset(position).rw_flags(flags).build();
+        }
+        opcode::Write::new(file.target(), place, count).offset(position).rw_flags(flags).build()
+    }
+
     /// A write and, when it has fully succeeded, an fdatasync.
     pub(crate) fn write_then_sync(&self, file: &Arc<OpenFile>, data: Bytes, position: u64) -> (Op, Op) {
-        let count = data.len() as u32;
-        let write = opcode::Write::new(file.target(), data.as_ptr(), count).offset(position).build();
+        let write = self.write_entry(file, &data, position, 0);
         let sync = opcode::Fsync::new(file.target()).flags(types::FsyncFlags::DATASYNC).build();
         // SAFETY: as for `write`.
         unsafe { self.start_pair((write, Keep::Write(file.clone(), data)), (sync, Keep::File(file.clone()))) }

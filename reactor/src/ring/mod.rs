@@ -12,6 +12,7 @@
 //! completions (`NODROP`): it keeps what does not fit and hands it over at the next enter, which the flags ask for.
 
 pub(crate) mod file;
+pub(crate) mod fixed;
 pub(crate) mod mesh;
 pub(crate) mod net;
 pub(crate) mod ops;
@@ -34,6 +35,7 @@ use crate::limits::DRAIN_TIME_MAX;
 use crate::stats::Stats;
 use crate::time;
 use crate::wake::Shared;
+use fixed::FixedBuffers;
 use mesh::Mesh;
 use ops::{Keep, Op, OpId, Ops};
 use pipe::PipePool;
@@ -76,6 +78,7 @@ pub(crate) struct Driver {
     mesh: Mesh,
     recv_buffers: Rc<RecvBuffers>,
     pub(crate) pipes: PipePool,
+    fixed: FixedBuffers,
     enters: Cell<u64>,
     queue_full: Cell<u64>,
     overflows: Cell<u64>,
@@ -96,6 +99,7 @@ impl Driver {
             mesh: Mesh::new(shared),
             recv_buffers,
             pipes: PipePool::default(),
+            fixed: FixedBuffers::default(),
             enters: Cell::new(0),
             queue_full: Cell::new(0),
             overflows: Cell::new(0),

@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use io_uring::cqueue;
 
 use super::file::OpenFile;
+use super::fixed::Chunk;
 use super::net::{AcceptQueue, Accepted, SendParts, Socket, SocketAddress};
 use super::path::PathArguments;
 use super::pipe::Pipe;
@@ -25,6 +26,7 @@ pub(crate) enum Keep {
     Nothing,
     File(Arc<OpenFile>),
     Read(Arc<OpenFile>, BytesMut),
+    ReadFixed(Arc<OpenFile>, Chunk),
     Write(Arc<OpenFile>, Bytes),
     Path(Box<PathArguments>),
     /// A path to be opened: if nobody waits for the descriptor any more it is closed.
@@ -49,6 +51,7 @@ impl Keep {
     fn cancel_when_dropped(&self) -> bool {
         match self {
             Self::Read(..)
+            | Self::ReadFixed(..)
             | Self::Socket(_)
             | Self::Receive(_)
             | Self::ReceiveInto(..)
