@@ -18,6 +18,7 @@
 
 mod lz4;
 mod snappy;
+mod zstd;
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -26,8 +27,6 @@ use super::record_batch::BatchError;
 
 /// Bytes of output produced at a time by the codecs that have no blocks.
 const CHUNK_BYTES: usize = 16 * 1024;
-/// The largest window of a zstd frame that is accepted, as a power of two: that of `--ultra -22`, and of Java's default.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Kafka's `compression.zstd.level` when none is set.
 const ZSTD_LEVEL_DEFAULT: i32 = 3;
 
@@ -106,7 +105,7 @@ pub fn compress(codec: Codec, level: Option<i32>, input: &[u8], out: &mut Vec<u8
         Codec::Snappy => snappy::compress(input, out)?,
         Codec::Lz4 => lz4::compress(input, out)?,
         Codec::Zstd => {
-            let encoder = zstd::stream::write::Encoder::new(out, level.unwrap_or(ZSTD_LEVEL_DEFAULT));
+            let encoder = ::zstd::stream::write::Encoder::new(out, level.unwrap_or(ZSTD_LEVEL_DEFAULT));
             encoder
                 .and_then(|mut encoder| {
                     encoder.write_all(input)?;
@@ -173,7 +172,7 @@ enum Stream<'a> {
     Gzip(Box<flate2::bufread::MultiGzDecoder<&'a [u8]>>),
     Snappy(snappy::Blocks<'a>),
     Lz4(lz4::Frame<'a>),
-    Zstd(Box<zstd::stream::read::Decoder<'static, &'a [u8]>>),
+    Zstd(zstd::Frames<'a>),
 }
 
 impl<'a> Decompressor<'a> {
@@ -184,12 +183,7 @@ impl<'a> Decompressor<'a> {
             Codec::Gzip => Stream::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(input))),
             Codec::Snappy => Stream::Snappy(snappy::Blocks::new(input)),
             Codec::Lz4 => Stream::Lz4(lz4::Frame::new(input)?),
-            Codec::Zstd => {
-                let mut decoder =
-                    zstd::stream::read::Decoder::with_buffer(input).map_err(|e| broken(codec, &e))?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|e| broken(codec, &e))?;
-                Stream::Zstd(Box::new(decoder))
-            }
+            Codec::Zstd => Stream::Zstd(zstd::Frames::new(input)?),
         };
         Ok(Self { stream, limit, produced: 0, piece: Piece::default() })
     }
@@ -234,7 +228,7 @@ impl Stream<'_> {
                 Ok(count)
             }
             Self::Gzip(decoder) => decoder.read(piece.room(chunk)).map_err(|e| broken(Codec::Gzip, &e)),
-            Self::Zstd(decoder) => decoder.read(piece.room(chunk)).map_err(|e| broken(Codec::Zstd, &e)),
+            Self::Zstd(frames) => frames.next(piece, chunk),
             Self::Snappy(blocks) => blocks.next(piece, left),
             Self::Lz4(frame) => frame.next(piece, left),
         }
