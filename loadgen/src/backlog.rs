@@ -13,12 +13,14 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
-    /// Waits until less than `limit` bytes wait; `false` when a lane has failed and the run is over.
-    pub(crate) async fn wait_below(&self, limit: usize) -> bool {
-        while self.bytes.get() >= limit && !self.failed.get() {
-            self.shrunk.notified().await;
-        }
-        !self.failed.get()
+    /// Whether less than `limit` bytes wait; `None` when a lane has failed and the run is over.
+    pub(crate) fn is_below(&self, limit: usize) -> Option<bool> {
+        (!self.failed.get()).then(|| self.bytes.get() < limit)
+    }
+
+    /// Waits for the next acknowledgement or failure.
+    pub(crate) async fn changed(&self) {
+        self.shrunk.notified().await;
     }
 
     pub(crate) fn grow(&self, bytes: u64) {

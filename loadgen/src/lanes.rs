@@ -98,9 +98,29 @@ impl Lanes {
         self.by_leader[lane].push(slot, value, intended);
     }
 
-    /// Waits until there is room for more; `false` when a lane has failed.
+    /// Waits until there is room for more; `false` when a lane has failed. Batches that linger go on being sent.
     pub(crate) async fn wait_for_room(&self) -> bool {
-        self.backlog.wait_below(self.backlog_bytes_max).await
+        loop {
+            match self.backlog.is_below(self.backlog_bytes_max) {
+                Some(true) => return true,
+                Some(false) => {}
+                None => return false,
+            }
+            let now = reactor::now();
+            match self.expire(now) {
+                // Whether an acknowledgement or the deadline came makes no difference here.
+                Some(deadline) => drop(reactor::timeout(deadline.since(now), self.backlog.changed()).await),
+                None => self.backlog.changed().await,
+            }
+        }
+    }
+
+    /// Sends batches that have lingered long enough; says when the next will have.
+    fn expire(&self, now: Instant) -> Option<Instant> {
+        for lane in &self.by_leader {
+            lane.expire(now);
+        }
+        self.by_leader.iter().filter_map(|lane| lane.next_deadline()).min()
     }
 
     /// Writes full batches as fast as they are acknowledged, round the partitions; the last of them record by record.
@@ -147,11 +167,8 @@ impl Lanes {
                 index = (index + 1) % self.places.len();
                 left -= 1;
             }
-            let mut next = arrivals.next_due();
-            for lane in &self.by_leader {
-                lane.expire(now);
-                next = lane.next_deadline().map_or(next, |deadline| deadline.min(next));
-            }
+            let due = arrivals.next_due();
+            let next = self.expire(now).map_or(due, |deadline| deadline.min(due));
             if !self.wait_for_room().await {
                 return;
             }

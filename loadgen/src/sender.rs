@@ -203,7 +203,7 @@ impl Lane {
                     continue;
                 }
                 if in_flight == 0 && self.finished.get() && self.accumulator.borrow().is_empty() {
-                    break Ok(());
+                    break connection.flush().await;
                 }
             }
             self.changed.notified().await;

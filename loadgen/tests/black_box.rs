@@ -53,6 +53,26 @@ fn what_was_produced_is_consumed() {
 }
 
 #[test]
+fn what_nobody_acknowledges_is_sent_all_the_same() {
+    let broker = Broker::start(Fault::None).address.to_string();
+    let line = "produce --partitions 2 --records 20000 --size 100 --batch-bytes 2000 --acks 0";
+    let produced = Run::of(&broker, line);
+    assert_eq!((produced.status, produced.figure("records")), (Some(0), "20000"), "{}", produced.text);
+    assert_eq!(produced.figure("latency_to"), "handing to the socket");
+    // The broker may still be reading what the socket took.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(Run::of(&broker, "consume").figure("records"), "20000");
+}
+
+#[test]
+fn a_batch_that_lingers_is_sent_also_when_there_is_no_room_for_more() {
+    // 64 partitions with 1 MiB batches gather far more than may wait for acknowledgement.
+    let line = "produce --partitions 64 --records 40000 --size 1000 --batch-bytes 1000000 --linger-ms 50 --rate 200000";
+    let run = run(Fault::None, line);
+    assert_eq!((run.status, run.figure("records")), (Some(0), "40000"), "{}", run.text);
+}
+
+#[test]
 fn a_rate_is_kept_and_every_record_is_timed() {
     let run = run(Fault::None, "latency --partitions 2 --records 300 --size 40 --rate 1000 --linger-ms 1");
     assert_eq!((run.status, run.figure("records_read")), (Some(0), "300"), "{}", run.text);

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use reactor::sync::{Queue, Receiver, Sender, oneshot};
+use reactor::sync::{Notify, Queue, Receiver, Sender, oneshot};
 use reactor::{Priority, Shutdown, TcpStream};
 use wire::kafka::api_versions::ApiVersionsRequest;
 use wire::kafka::frame::{self, LENGTH_BYTES};
@@ -39,6 +39,10 @@ struct Shared {
     next_correlation: Cell<i32>,
     waiting: RefCell<VecDeque<Waiting>>,
     outbox: Queue<Bytes>,
+    /// Frames taken from the outbox that the socket has not taken.
+    writing: Cell<bool>,
+    /// Told when the outbox is empty and nothing is being written.
+    written: Notify,
     client_id: Str,
     why_lost: RefCell<Option<String>>,
 }
@@ -75,6 +79,8 @@ impl Connection {
             next_correlation: Cell::new(0),
             waiting: RefCell::new(VecDeque::new()),
             outbox: Queue::new(OUTBOX_REQUESTS_MAX),
+            writing: Cell::new(false),
+            written: Notify::new(),
             client_id: Str::from_static("loadgen"),
             why_lost: RefCell::new(None),
         });
@@ -163,6 +169,14 @@ impl Connection {
         self.shared.outbox.push(frame.into_contiguous()).await.map_err(|_| self.shared.lost())
     }
 
+    /// Waits until the socket has taken everything: before a connection is dropped whose requests are not answered.
+    pub(crate) async fn flush(&self) -> Result<(), ClientError> {
+        while self.shared.writing.get() || !self.shared.outbox.is_empty() {
+            self.shared.written.notified().await;
+        }
+        if self.shared.why_lost.borrow().is_some() { Err(self.shared.lost()) } else { Ok(()) }
+    }
+
     /// Where it is connected to, as it was asked for.
     pub(crate) fn address(&self) -> &str {
         &self.shared.address
@@ -210,6 +224,8 @@ impl Shared {
     fn end(&self, why: &str) {
         self.why_lost.borrow_mut().get_or_insert_with(|| why.to_owned());
         self.outbox.close();
+        while self.outbox.try_pop().is_some() {}
+        self.written.notify_all();
         let _ = self.stream.shutdown(Shutdown::Both);
         self.waiting.borrow_mut().clear();
     }
@@ -217,14 +233,17 @@ impl Shared {
 
 async fn write_frames(shared: Rc<Shared>) {
     while let Some(frame) = shared.outbox.pop().await {
+        shared.writing.set(true);
         let mut frames = vec![frame];
         while let Some(frame) = shared.outbox.try_pop() {
             frames.push(frame);
         }
-        if let Err(error) = shared.stream.send(frames).await {
-            shared.end(&error.to_string());
-            return;
+        let sent = shared.stream.send(frames).await;
+        shared.writing.set(false);
+        if let Err(error) = sent {
+            return shared.end(&error.to_string());
         }
+        shared.written.notify_all();
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn run(args: &LatencyArgs) -> Result<Report, ClientError> {
     if args.write.size < STAMP_BYTES {
         return Err(ClientError::Usage(format!("--size must be at least {STAMP_BYTES}")));
     }
-    let plan = Plan {
+    let mut plan = Plan {
         bootstrap: args.target.bootstrap.clone(),
         timeout,
         send: args.write.send_settings(timeout, args.target.retry_for()),
@@ -56,6 +56,10 @@ pub(super) fn run(args: &LatencyArgs) -> Result<Report, ClientError> {
         idempotence: if args.idempotent { Idempotence::On } else { Idempotence::Off },
         write: args.write.clone(),
     };
+    if plan.write.rate == 0.0 {
+        // A single record waits for no company.
+        plan.send.batches.linger = Duration::ZERO;
+    }
     let shares = threads::share_out(&args.target)?;
     let (threads, partitions) = (shares.len(), shares[0].topic.partitions.len());
     let meter = Meter::start(&args.target)?;

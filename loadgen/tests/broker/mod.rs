@@ -113,7 +113,7 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// The answer as a frame; `None` closes the connection.
+    /// The answer as a frame, empty when there is to be none; `None` closes the connection.
     fn answer(&self, reader: &mut Reader) -> Option<Bytes> {
         match ApiKey::try_from(self.header.api_key).unwrap() {
             ApiKey::ApiVersions => self.reply::<ApiVersionsRequest>(&api_versions()),
@@ -124,7 +124,11 @@ impl Call<'_> {
                 self.reply::<InitProducerIdRequest>(&response)
             }
             ApiKey::ListOffsets => self.reply::<ListOffsetsRequest>(&self.offsets(&self.request(reader))),
-            ApiKey::Produce => self.reply::<ProduceRequest>(&self.produce(&self.request(reader))?),
+            ApiKey::Produce => {
+                let request: ProduceRequest = self.request(reader);
+                let response = self.produce(&request)?;
+                if request.acks == 0 { Some(Bytes::new()) } else { self.reply::<ProduceRequest>(&response) }
+            }
             ApiKey::Fetch => self.reply::<FetchRequest>(&self.fetch(&self.request(reader))),
             other => panic!("{other:?} is not expected"),
         }
