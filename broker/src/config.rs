@@ -9,6 +9,7 @@
 //! [`BrokerConfig`] holds the typed values that code reads.
 
 pub mod definition;
+pub mod document;
 pub mod group;
 pub mod listener;
 pub mod load;

@@ -4,7 +4,7 @@ use crate::config;
 use crate::config::definition::{Definition, Scope};
 use crate::metadata::ids::NodeId;
 use crate::metadata::image::MetadataImage;
-use crate::metadata::topic_config::{self, ConfigSource, Overrides, TOPIC};
+use crate::metadata::topic_config::{self, Candidate, ConfigSource, Overrides, TOPIC};
 
 /// One setting of a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub fn topic(image: &MetadataImage, overrides: &Overrides) -> Vec<Described> {
         let describe = |definition: &'static Definition| {
             let candidates = layers.candidates(definition);
             let first = candidates.first();
-            let value = first.and_then(|first| first.scaled()).map(std::borrow::Cow::into_owned);
+            let value = first.and_then(Candidate::scaled).map(std::borrow::Cow::into_owned);
             let source = first.map_or(ConfigSource::Default, |first| first.source);
             let synonyms = candidates
                 .into_iter()
