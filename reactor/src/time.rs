@@ -2,6 +2,7 @@
 //! simulator can give it another one.
 
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -67,7 +68,7 @@ pub fn sleep(duration: Duration) -> Sleep {
 
 /// Completes at `deadline`, at once if that has passed.
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep { deadline, timer: None }
+    Sleep { deadline, timer: None, not_send: PhantomData }
 }
 
 /// Future of [`sleep`]. Dropping it removes the timer.
@@ -76,6 +77,8 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 pub struct Sleep {
     deadline: Instant,
     timer: Option<TimerId>,
+    /// The timer belongs to the thread that polled this first.
+    not_send: PhantomData<*const ()>,
 }
 
 impl Future for Sleep {

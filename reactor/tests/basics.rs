@@ -315,3 +315,30 @@ fn registered_buffers_are_written_read_and_used_again() {
         assert_eq!(reactor::fixed_buffer().is_registered(), registered);
     });
 }
+
+#[test]
+fn signals_to_end_are_reported() {
+    // Sent to this thread alone: the test process has others, which do not block them.
+    let seen = std::thread::spawn(|| {
+        reactor::signal::block().unwrap();
+        on_reactor(|| async {
+            let mut seen = Vec::new();
+            for signal in [libc::SIGTERM, libc::SIGINT] {
+                let sender = reactor::spawn(Priority::Latency, "kill", async move {
+                    reactor::sleep(Duration::from_millis(2)).await;
+                    // SAFETY: no pointers.
+                    let this = unsafe { libc::pthread_self() };
+                    // SAFETY: no pointers; the thread is this one.
+                    unsafe { libc::pthread_kill(this, signal) };
+                });
+                seen.push(reactor::signal::termination().await.unwrap());
+                sender.await;
+            }
+            seen
+        })
+    });
+    assert_eq!(
+        seen.join().unwrap(),
+        [reactor::signal::Signal::Terminate, reactor::signal::Signal::Interrupt]
+    );
+}

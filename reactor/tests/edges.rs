@@ -194,8 +194,8 @@ fn slow_readers_get_everything() {
     on_reactor(|| async {
         let (near, far) = pair().await;
         near.set_nodelay(true).unwrap();
-        near.set_send_buffer(16 << 10).unwrap();
-        far.set_recv_buffer(8 << 10).unwrap();
+        near.set_send_buffer(32 << 10).unwrap();
+        far.set_recv_buffer(64 << 10).unwrap();
         let data = Bytes::from(pattern(2 << 20));
         let parts: Vec<Bytes> = (0..1500).map(|i| data.slice(i * 1000..(i + 1) * 1000)).collect();
         let rest = data.slice(1_500_000..);
@@ -236,8 +236,8 @@ fn a_file_goes_whole_to_a_slow_reader() {
             let file = File::open(&path, &OpenOptions::new().read(true)).await.unwrap().share();
             let (near, far) = pair().await;
             near.set_nodelay(true).unwrap();
-            near.set_send_buffer(16 << 10).unwrap();
-            far.set_recv_buffer(8 << 10).unwrap();
+            near.set_send_buffer(32 << 10).unwrap();
+            far.set_recv_buffer(64 << 10).unwrap();
             let sender = reactor::spawn(Priority::Latency, "sender", async move {
                 near.send_file(&file, 999, (1 << 20) - 999).await.unwrap();
             });
@@ -278,6 +278,35 @@ fn receivers_wait_their_turn_when_all_buffers_are_taken() {
         let received = reactor::timeout(Duration::from_secs(5), near.recv()).await.unwrap().unwrap();
         assert_eq!(&*received, b"y");
         release.await;
+    });
+}
+
+#[test]
+fn a_receiver_that_gives_up_its_turn_passes_it_on() {
+    on_reactor(|| async {
+        let mut held = Vec::new();
+        let mut streams = Vec::new();
+        for _ in 0..reactor::limits::RECV_BUFFERS {
+            let (near, far) = pair().await;
+            far.send(vec![Bytes::from_static(b"x")]).await.unwrap();
+            held.push(near.recv().await.unwrap());
+            streams.push((near, far));
+        }
+        let (first, to_first) = pair().await;
+        let (second, to_second) = pair().await;
+        to_first.send(vec![Bytes::from_static(b"1")]).await.unwrap();
+        to_second.send(vec![Bytes::from_static(b"2")]).await.unwrap();
+        let mut at_first = Box::pin(first.recv());
+        let mut at_second = Box::pin(second.recv());
+        for _ in 0..5 {
+            assert!(poll_once(&mut at_first).await.is_pending());
+            assert!(poll_once(&mut at_second).await.is_pending());
+            reactor::sleep(Duration::from_millis(1)).await;
+        }
+        held.pop(); // it is the first one's turn
+        drop(at_first);
+        let received = reactor::timeout(Duration::from_secs(5), at_second).await.unwrap().unwrap();
+        assert_eq!(&*received, b"2");
     });
 }
 

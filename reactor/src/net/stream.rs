@@ -59,6 +59,7 @@ impl TcpStream {
     /// `ResourceBusy` if another task receives from this stream now; else the socket's.
     pub async fn recv(&self) -> io::Result<RecvBuf> {
         let _waiting = ReceiverWaits::new(&self.receiver_waits)?;
+        let mut turn = None;
         loop {
             let operation = match self.receiving.take() {
                 Some(id) => Op::resume(id),
@@ -75,7 +76,7 @@ impl TcpStream {
                 }
                 error if error == -libc::ENOBUFS => {
                     let buffers = executor::with(|reactor| reactor.driver().recv_buffers().clone());
-                    buffers.returned().await;
+                    drop(turn.replace(buffers.wait().await));
                 }
                 error if error == -libc::EAGAIN || error == -libc::EINTR => self.emptied.set(true),
                 error => return Err(io::Error::from_raw_os_error(-error)),

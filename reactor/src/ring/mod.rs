@@ -264,6 +264,9 @@ impl Driver {
     }
 
     fn complete(&self, id: OpId, result: i32, flags: u32) {
+        if cqueue::buffer_select(flags).is_some() {
+            self.recv_buffers.take();
+        }
         let done = self.ops.borrow_mut().complete(id, result, flags, &self.recv_buffers);
         // Destructors and wakers run here, with nothing borrowed.
         if let Some(bid) = done.unwanted_buffer {

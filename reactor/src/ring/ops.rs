@@ -4,6 +4,7 @@
 //! a number. When it is dropped early the slot becomes an orphan and is freed by its completion.
 
 use std::io;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -257,11 +258,13 @@ pub(crate) struct Completion {
 /// Waits for an operation.
 pub(crate) struct Op {
     id: Option<OpId>,
+    /// The number means something only on the thread of its ring.
+    not_send: PhantomData<Rc<()>>,
 }
 
 impl Op {
     pub(crate) fn new(id: OpId) -> Self {
-        Self { id: Some(id) }
+        Self { id: Some(id), not_send: PhantomData }
     }
 
     /// Leaves the operation running without a future, to be waited for again with [`Op::new`].
@@ -288,7 +291,7 @@ impl Op {
                 slot.state = State::Attended;
             }
         });
-        Self { id: Some(id) }
+        Self::new(id)
     }
 }
 

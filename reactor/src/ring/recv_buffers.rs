@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::io;
 use std::ptr::{self, NonNull};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::IoUring;
@@ -21,6 +22,8 @@ pub(crate) struct RecvBuffers {
     memory: NonNull<u8>,
     tail: Cell<u16>,
     waits: Cell<u64>,
+    /// Buffers that the kernel has filled and that were not given back yet.
+    taken: Cell<u16>,
     returned: Notify,
 }
 
@@ -36,6 +39,7 @@ impl RecvBuffers {
             memory: map(MEMORY_BYTES)?,
             tail: Cell::new(0),
             waits: Cell::new(0),
+            taken: Cell::new(0),
             returned: Notify::new(),
         };
         let address = entries.as_ptr().addr() as u64;
@@ -61,8 +65,14 @@ impl RecvBuffers {
         unsafe { std::slice::from_raw_parts(self.buffer(bid), count) }
     }
 
+    /// The kernel has filled a buffer.
+    pub(super) fn take(&self) {
+        self.taken.set(self.taken.get() + 1);
+    }
+
     /// Gives a buffer back to the kernel and wakes the first receiver that waits for one.
     pub(crate) fn give_back(&self, bid: u16) {
+        self.taken.set(self.taken.get() - 1);
         self.publish(bid);
         self.returned.notify_one_waiting();
     }
@@ -86,14 +96,31 @@ impl RecvBuffers {
         published.store(self.tail.get(), Ordering::Release);
     }
 
-    /// Waits until a buffer has been given back, in the order of calling.
-    pub(crate) async fn returned(&self) {
+    /// Waits, after the kernel found no buffer, until there is one: in the order of calling. What is returned is to be kept
+    /// until the receive has succeeded or was given up.
+    pub(crate) async fn wait(self: Rc<Self>) -> Turn {
         self.waits.set(self.waits.get() + 1);
-        self.returned.notified().await;
+        // If some were given back since, nobody will tell us.
+        if self.taken.get() == RECV_BUFFERS {
+            self.returned.notified().await;
+        }
+        Turn(self)
     }
 
     pub(crate) fn waits(&self) -> u64 {
         self.waits.get()
+    }
+}
+
+/// A receiver's turn to take a buffer. When it is over, whether or not a buffer was taken, the next in the queue gets his if
+/// there are buffers left: so no receiver waits while one is free.
+pub(crate) struct Turn(Rc<RecvBuffers>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.0.taken.get() < RECV_BUFFERS {
+            self.0.returned.notify_one_waiting();
+        }
     }
 }
 
