@@ -80,7 +80,7 @@ pub struct CreatedTopic {
 }
 
 /// A topic to be deleted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TopicKey {
     /// By name.
     Name(Str),

@@ -4,6 +4,8 @@
 //! requests that waited are written and synced together; only then the new image goes to every shard, and a client
 //! has its answer when every shard uses that image, so that it can produce to a new topic at once.
 
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use async_channel::{Receiver, Sender};
@@ -118,7 +120,7 @@ impl Controller {
                 each_pending(outcomes, reply)
             }
             ControlRequest::EnsureTopics(names, reply) => {
-                let outcomes = names.iter().map(|name| self.ensure_topic(working, name)).collect();
+                let outcomes = self.ensure_topics(working, &names);
                 each_pending(outcomes, reply)
             }
             ControlRequest::DeleteTopics(keys, reply) => {
@@ -141,39 +143,40 @@ impl Controller {
     }
 
     fn create_topics(&self, working: &mut Working, all: &[NewTopic], mode: Mode) -> Outcomes<CreatedTopic> {
-        let wanted = all
-            .iter()
-            .map(|topic| usize::try_from(topic.partitions).unwrap_or(1).max(topic.assignments.len()));
-        let too_many = wanted.fold(0_usize, usize::saturating_add) > PARTITIONS_PER_REQUEST_MAX;
+        let twice = repeated(all.iter().map(|topic| &topic.name));
+        let mut budget = PARTITIONS_PER_REQUEST_MAX;
         let create = |topic: &NewTopic| {
-            if too_many {
-                let text = "Excessively large number of partitions per request.";
-                return Err(Refusal::new(ErrorCode::PolicyViolation, text));
-            }
-            if all.iter().filter(|other| other.name == topic.name).count() > 1 {
+            if twice.contains(&topic.name) {
                 return Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name."));
             }
             let id = fresh_id(&working.image)?;
             let decision = topics::create(self.rules(&working.image), topic, id)?;
+            spend(&mut budget, decision.answer.partitions)?;
             let created = working.take(decision, mode)?;
             Ok(CreatedTopic { id: if mode == Mode::Apply { created.id } else { Uuid::ZERO }, ..created })
         };
         all.iter().map(create).collect()
     }
 
-    fn ensure_topic(&self, working: &mut Working, name: &Str) -> Result<CreatedTopic, Refusal> {
-        if let Some(topic) = working.image.topic(name) {
-            return Ok(topics::existing(topic));
-        }
-        let id = fresh_id(&working.image)?;
-        let topic = topics::automatic(&self.config, name);
-        let decision = topics::create(self.rules(&working.image), &topic, id)?;
-        working.take(decision, Mode::Apply)
+    fn ensure_topics(&self, working: &mut Working, names: &[Str]) -> Outcomes<CreatedTopic> {
+        let mut budget = PARTITIONS_PER_REQUEST_MAX;
+        let ensure = |name: &Str| {
+            if let Some(topic) = working.image.topic(name) {
+                return Ok(topics::existing(topic));
+            }
+            let id = fresh_id(&working.image)?;
+            let topic = topics::automatic(&self.config, name);
+            let decision = topics::create(self.rules(&working.image), &topic, id)?;
+            spend(&mut budget, decision.answer.partitions)?;
+            working.take(decision, Mode::Apply)
+        };
+        names.iter().map(ensure).collect()
     }
 
     fn delete_topics(&self, working: &mut Working, keys: &[TopicKey]) -> Outcomes<DeletedTopic> {
+        let twice = repeated(keys.iter());
         let delete = |key: &TopicKey| {
-            if keys.iter().filter(|other| *other == key).count() > 1 {
+            if twice.contains(key) {
                 let what = if matches!(key, TopicKey::Name(_)) { "name" } else { "ID" };
                 return Err(Refusal::new(ErrorCode::InvalidRequest, format!("Duplicate topic {what}.")));
             }
@@ -184,22 +187,23 @@ impl Controller {
     }
 
     fn create_partitions(&self, working: &mut Working, all: &[MorePartitions], mode: Mode) -> Outcomes<()> {
+        let twice = repeated(all.iter().map(|more| &more.topic));
+        let mut budget = PARTITIONS_PER_REQUEST_MAX;
         let create = |more: &MorePartitions| {
-            if all.iter().filter(|other| other.topic == more.topic).count() > 1 {
+            if twice.contains(&more.topic) {
                 return Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name."));
             }
             let decision = topics::more_partitions(self.rules(&working.image), more)?;
+            spend(&mut budget, decision.records.len() as i32)?;
             working.take(decision, mode)
         };
         all.iter().map(create).collect()
     }
 
     fn alter_configs(&self, working: &mut Working, all: &[AlterConfigs], mode: Mode) -> Outcomes<()> {
-        let same = |a: &AlterConfigs, b: &AlterConfigs| {
-            (a.resource_type, &a.resource_name) == (b.resource_type, &b.resource_name)
-        };
+        let twice = repeated(all.iter().map(|one| (one.resource_type, &one.resource_name)));
         let alter = |one: &AlterConfigs| {
-            if all.iter().filter(|other| same(one, other)).count() > 1 {
+            if twice.contains(&(one.resource_type, &one.resource_name)) {
                 return Err(Refusal::new(
                     ErrorCode::InvalidRequest,
                     "Each resource must appear at most once.",
@@ -241,6 +245,21 @@ fn each_pending<T: Send + 'static>(outcomes: Outcomes<T>, reply: Reply<Outcomes<
         // A client that went away needs no answer.
         let _ = reply.try_send(told.collect());
     })
+}
+
+/// The keys that come more than once. One pass: a request may hold as many as its frame has room for.
+fn repeated<K: Hash + Eq + Copy>(keys: impl Iterator<Item = K>) -> HashSet<K> {
+    let mut seen = HashSet::new();
+    keys.filter(|key| !seen.insert(*key)).collect()
+}
+
+/// Takes new partitions from what one request may create.
+fn spend(budget: &mut usize, partitions: i32) -> Result<(), Refusal> {
+    let left = usize::try_from(partitions).ok().and_then(|partitions| budget.checked_sub(partitions));
+    *budget = left.ok_or_else(|| {
+        Refusal::new(ErrorCode::PolicyViolation, "Excessively large number of partitions per request.")
+    })?;
+    Ok(())
 }
 
 /// The next block of producer ids.

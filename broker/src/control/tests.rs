@@ -193,6 +193,30 @@ fn topics_are_refused_with_the_codes_and_words_of_kafka() {
 }
 
 #[test]
+fn one_request_cannot_create_partitions_without_bound_in_small_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = start(dir.path(), 1, &[("num.partitions", "4000")]);
+    let all = vec![topic("a", -1, 1), topic("b", -1, 1), topic("c", -1, 1)];
+    let outcomes = wait(control.client().create_topics(all, Mode::Apply)).unwrap();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 2);
+    assert_eq!(outcomes[2].as_ref().unwrap_err().code, ErrorCode::PolicyViolation);
+    let names = ["d", "e", "f"].map(Str::from).to_vec();
+    let outcomes = wait(control.client().ensure_topics(names)).unwrap();
+    assert_eq!(outcomes[2].as_ref().unwrap_err().code, ErrorCode::PolicyViolation);
+    control.stop();
+}
+
+#[test]
+fn a_request_full_of_names_is_answered_in_one_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let control = start(dir.path(), 1, &[]);
+    let keys = (0..200_000).map(|n| TopicKey::Name(Str::from(format!("t{}", n / 2)))).collect();
+    let outcomes = wait(control.client().delete_topics(keys)).unwrap();
+    assert!(outcomes.iter().all(|outcome| outcome.as_ref().unwrap_err().message == "Duplicate topic name."));
+    control.stop();
+}
+
+#[test]
 fn manual_assignments_are_checked() {
     let dir = tempfile::tempdir().unwrap();
     let control = start(dir.path(), 1, &[]);

@@ -263,6 +263,15 @@ mod tests {
     }
 
     #[test]
+    fn what_changes_while_running_is_the_default_of_a_topic_setting() {
+        let running = crate::config::sections().into_iter().flat_map(|(_, table)| table);
+        for each in running.filter(|each| each.scope == Scope::ClusterWide) {
+            let read = TOPIC.iter().any(|topic| topic.synonyms.contains(&Synonym::same(each.name)));
+            assert!(read, "nobody would notice a change of {}", each.name);
+        }
+    }
+
+    #[test]
     fn the_strongest_layer_that_has_a_value_wins() {
         let mut started = Settings::default();
         started.set("log.retention.hours", "2", None).unwrap();
