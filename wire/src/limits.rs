@@ -8,3 +8,15 @@ pub const MESSAGE_HEAP_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes of one string. A Kafka string's length is an int16, and its compact form keeps the same bound.
 pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
+
+/// Faulty records of one batch that are told one by one; Kafka tells all of them.
+pub const RECORD_ERRORS_MAX: usize = 100;
+
+/// Bytes of output produced at a time by the codecs that have no blocks (gzip, zstd).
+pub const DECOMPRESSED_PIECE_BYTES: usize = 16 * 1024;
+
+/// The largest window of a zstd frame that is accepted, as a power of two: that of `--ultra -22`, and of Java's default.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// A zstd context that grew beyond this, for a frame of a large window, is not kept by its thread. Java's level 3 needs 2 MiB.
+pub const ZSTD_CONTEXT_BYTES_KEPT_MAX: usize = 4 << 20;

@@ -24,9 +24,8 @@ use std::fmt;
 use std::io::{self, Read, Write};
 
 use super::record_batch::BatchError;
+use crate::limits::DECOMPRESSED_PIECE_BYTES;
 
-/// Bytes of output produced at a time by the codecs that have no blocks.
-const CHUNK_BYTES: usize = 16 * 1024;
 /// Kafka's `compression.zstd.level` when none is set.
 const ZSTD_LEVEL_DEFAULT: i32 = 3;
 
@@ -218,7 +217,7 @@ impl Stream<'_> {
     /// Puts the next piece at the start of the buffer and returns its size; 0 at the end. May give more than `left`, which its
     /// caller refuses, but never allocates more than about that.
     fn next(&mut self, piece: &mut Piece, left: usize) -> Result<usize, BatchError> {
-        let chunk = CHUNK_BYTES.min(left.saturating_add(1));
+        let chunk = DECOMPRESSED_PIECE_BYTES.min(left.saturating_add(1));
         match self {
             Self::None(input) => {
                 let count = chunk.min(input.len());
@@ -268,6 +267,57 @@ mod tests {
                     "{codec} {limit}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn raw_snappy_is_read_as_librdkafka_writes_it() {
+        let input = sample(300_000);
+        let raw = snap::raw::Encoder::new().compress_vec(&input).unwrap();
+        assert_eq!(decompress(Codec::Snappy, &raw, input.len()).unwrap(), input);
+        assert_eq!(decompress(Codec::Snappy, &raw, 299_999), Err(BatchError::TooLarge { limit: 299_999 }));
+    }
+
+    #[test]
+    fn lz4_frames_of_every_kind_are_read_except_linked_ones() {
+        use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+        let input = sample(200_000);
+        for size in [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max1MB, BlockSize::Max4MB] {
+            for flags in 0..8_u8 {
+                let info = FrameInfo::new()
+                    .block_mode(BlockMode::Independent)
+                    .block_size(size)
+                    .content_size((flags & 1 != 0).then_some(input.len() as u64))
+                    .content_checksum(flags & 2 != 0)
+                    .block_checksums(flags & 4 != 0);
+                let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+                encoder.write_all(&input).unwrap();
+                let frame = encoder.finish().unwrap();
+                assert_eq!(decompress(Codec::Lz4, &frame, input.len()).unwrap(), input, "{flags}");
+                let mut damaged = frame.clone();
+                let middle = frame.len() / 2;
+                damaged[middle] ^= 1;
+                if flags & 6 != 0 {
+                    assert!(decompress(Codec::Lz4, &damaged, input.len()).is_err(), "{flags}");
+                }
+            }
+        }
+        let mut encoder =
+            FrameEncoder::with_frame_info(FrameInfo::new().block_mode(BlockMode::Linked), Vec::new());
+        encoder.write_all(&input).unwrap();
+        let reason = "linked blocks are not accepted";
+        let refused = BatchError::Compressed { codec: Codec::Lz4, reason };
+        assert_eq!(decompress(Codec::Lz4, &encoder.finish().unwrap(), input.len()), Err(refused));
+    }
+
+    #[test]
+    fn frames_and_members_one_after_another_are_read() {
+        let (one, two) = (sample(1000), sample(50_000));
+        for codec in [Codec::Gzip, Codec::Zstd] {
+            let mut compressed = Vec::new();
+            compress(codec, None, &one, &mut compressed).unwrap();
+            compress(codec, Some(1), &two, &mut compressed).unwrap();
+            assert_eq!(decompress(codec, &compressed, 51_000).unwrap(), [&one[..], &two].concat(), "{codec}");
         }
     }
 

@@ -9,9 +9,7 @@
 
 use super::record_batch::{Batch, BatchError, BatchHeader, NO_TIMESTAMP, TimestampType};
 use super::record_walk::{Gaps, RecordShape, Step, walk};
-
-/// Faulty records of one batch that are told one by one; Kafka tells all of them, we stop at this many.
-pub const RECORD_ERRORS_MAX: usize = 100;
+use crate::limits::RECORD_ERRORS_MAX;
 
 /// What the topic asks of a batch.
 #[derive(Debug, Clone, Copy)]

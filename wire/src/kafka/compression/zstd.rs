@@ -6,11 +6,7 @@ use ::zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, ResetDirective};
 
 use super::{Codec, Piece};
 use crate::kafka::record_batch::BatchError;
-
-/// The largest window of a frame that is accepted, as a power of two: that of `--ultra -22`, and of Java's default.
-const WINDOW_LOG_MAX: u32 = 27;
-/// A context that grew beyond this, for a frame of a large window, is not kept. Level 3 of Java needs 2 MiB.
-const CONTEXT_BYTES_KEPT_MAX: usize = 4 << 20;
+use crate::limits::{ZSTD_CONTEXT_BYTES_KEPT_MAX, ZSTD_WINDOW_LOG_MAX};
 
 thread_local! {
     /// The context of the last stream of this thread.
@@ -36,7 +32,7 @@ impl<'a> Frames<'a> {
         let mut context = idle.or_else(DCtx::try_create).ok_or(broken("no memory for a context"))?;
         context
             .reset(ResetDirective::SessionOnly)
-            .and_then(|_| context.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX)))
+            .and_then(|_| context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX)))
             .map_err(|_| broken("its context cannot be set"))?;
         Ok(Self { context: Some(context), rest: input, in_frame: false })
     }
@@ -67,7 +63,7 @@ impl<'a> Frames<'a> {
 impl Drop for Frames<'_> {
     fn drop(&mut self) {
         if let Some(context) =
-            self.context.take().filter(|context| context.sizeof() <= CONTEXT_BYTES_KEPT_MAX)
+            self.context.take().filter(|context| context.sizeof() <= ZSTD_CONTEXT_BYTES_KEPT_MAX)
         {
             // While a thread ends there is nowhere to keep it.
             let _ = IDLE.try_with(|idle| idle.replace(Some(context)));
