@@ -9,9 +9,9 @@ pub const TASKS_MAX: usize = 1 << 24;
 /// Submission entries of a ring unless the builder says otherwise. Completions get four times as many.
 pub const RING_ENTRIES: u32 = 1024;
 /// How long tasks of [`Priority::Latency`](crate::Priority) run in one turn before the ring is looked at again.
-pub const LATENCY_BUDGET: Duration = Duration::from_micros(200);
+pub const LATENCY_BUDGET: Duration = Duration::from_micros(100);
 /// How long tasks of [`Priority::Background`](crate::Priority) run in one turn. At least one is polled each turn.
-pub const BACKGROUND_BUDGET: Duration = Duration::from_micros(100);
+pub const BACKGROUND_BUDGET: Duration = Duration::from_micros(50);
 /// A poll that takes longer than this is counted against its task's name.
 pub const LONG_POLL: Duration = Duration::from_millis(1);
 /// Size of one provided receive buffer in bytes.
