@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use reactor::{Builder, signal};
+use reactor::{Builder, SyncMethod, signal};
+use storage::SyncProbe;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -50,12 +51,12 @@ fn start(args: &ServeArgs) -> Result<(Broker, BrokerConfig), String> {
 }
 
 fn start_line(broker: &Broker, config: &BrokerConfig, started: Instant) -> String {
-    let sync: Vec<String> = broker.recovered.iter().map(|shard| shard.sync.to_string()).collect();
-    let ring: u64 = broker.recovered.iter().map(|shard| shard.commit_log_bytes).sum();
+    let sync: Vec<String> = broker.recovered.iter().map(|shard| sync_text(&shard.sync)).collect();
+    let ring: u64 = broker.recovered.iter().map(|shard| shard.commit_log_bytes).max().unwrap_or(0);
     let replayed: u64 = broker.recovered.iter().map(|shard| shard.report.commits).sum();
     let direct = if config.store.o_direct { "" } else { " (storage.o_direct=false: for trying out only)" };
     format!(
-        "corelane {} is ready on {} | data in {}{direct} | {} shards | commit log {} MiB now, up to {} MiB a shard | \
+        "corelane {} is ready on {} | data in {}{direct} | {} shards | commit log {} MiB a shard, growing to {} | \
          sync by {} | durability=fsync | {replayed} commits recovered | started in {:.3} s",
         env!("CARGO_PKG_VERSION"),
         broker.address,
@@ -66,6 +67,14 @@ fn start_line(broker: &Broker, config: &BrokerConfig, started: Instant) -> Strin
         sync.join(", "),
         started.elapsed().as_secs_f64(),
     )
+}
+
+fn sync_text(probe: &SyncProbe) -> String {
+    let method = match probe.method {
+        SyncMethod::LinkedFdatasync => "fdatasync",
+        SyncMethod::WriteDsync => "dsync",
+    };
+    format!("{method} in {} us", probe.latency.as_micros())
 }
 
 fn wait_for_signal() {

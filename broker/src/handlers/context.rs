@@ -12,10 +12,10 @@ use reactor::Priority;
 use wire::kafka::Str;
 
 use crate::config::BrokerConfig;
+use crate::coordinator::hosts::GroupHosts;
 use crate::config::listener::Listener;
 use crate::control::ControlClient;
 use crate::handlers::fetch_sessions::FetchSessions;
-use crate::handlers::groups::Groups;
 use crate::handlers::init_producer_id::ProducerIds;
 use crate::handlers::produce::ProduceCall;
 use crate::metadata::ids::ShardId;
@@ -33,7 +33,7 @@ pub struct Context {
     /// The way to the control thread.
     pub control: ControlClient,
     /// Group coordinators of the `__consumer_offsets` partitions that this shard owns.
-    pub groups: Groups,
+    pub groups: GroupHosts,
     /// Incremental fetch sessions of connections on this shard (KIP-227).
     pub fetch_sessions: RefCell<FetchSessions>,
     /// As read at start.

@@ -43,13 +43,14 @@ pub async fn handle(
         partitions.sort_unstable_by_key(|partition| partition.partition_index);
         DescribeLogDirsTopic { name, partitions }
     });
-    let space = context.shard.store.disk_space().await;
+    let dir = context.config.data_dir();
+    let usable = reactor::fs::free_space(dir).map_or(-1, |bytes| bytes as i64);
     let result = DescribeLogDirsResult {
         error_code: 0,
-        log_dir: Str::from(context.config.server.data_dirs[0].as_str()),
+        log_dir: Str::from(dir.display().to_string()),
         topics: topics.collect(),
-        total_bytes: space.as_ref().map_or(-1, |space| space.total as i64),
-        usable_bytes: space.as_ref().map_or(-1, |space| space.usable as i64),
+        total_bytes: -1,
+        usable_bytes: usable,
         is_cordoned: false,
     };
     answer(request, &DescribeLogDirsResponse { results: vec![result], ..Default::default() })

@@ -10,8 +10,8 @@ use super::reply::Response;
 use super::{Context, Incoming, Refusal};
 use super::{
     alter_configs, api_versions, create_partitions, create_topics, delete_records, delete_topics, describe_cluster,
-    describe_configs, describe_log_dirs, describe_topic_partitions, fetch, find_coordinator, init_producer_id,
-    list_offsets, metadata, offset_for_leader_epoch,
+    describe_configs, describe_log_dirs, describe_topic_partitions, fetch, find_coordinator, groups,
+    init_producer_id, list_offsets, metadata, offset_commit, offset_fetch, offset_for_leader_epoch,
 };
 
 /// One row: an API, the versions that are spoken, and whether `ApiVersions` names it.
@@ -57,7 +57,15 @@ table! {
     wire::kafka::fetch::FetchRequest => fetch::handle,
     wire::kafka::list_offsets::ListOffsetsRequest => list_offsets::handle,
     wire::kafka::metadata::MetadataRequest => metadata::handle,
+    wire::kafka::offset_commit::OffsetCommitRequest => offset_commit::handle,
+    wire::kafka::offset_fetch::OffsetFetchRequest => offset_fetch::handle,
     wire::kafka::find_coordinator::FindCoordinatorRequest => find_coordinator::handle,
+    wire::kafka::join_group::JoinGroupRequest => groups::join,
+    wire::kafka::heartbeat::HeartbeatRequest => groups::heartbeat,
+    wire::kafka::leave_group::LeaveGroupRequest => groups::leave,
+    wire::kafka::sync_group::SyncGroupRequest => groups::sync,
+    wire::kafka::describe_groups::DescribeGroupsRequest => groups::describe,
+    wire::kafka::list_groups::ListGroupsRequest => groups::list,
     wire::kafka::api_versions::ApiVersionsRequest => api_versions::handle,
     wire::kafka::create_topics::CreateTopicsRequest => create_topics::handle,
     wire::kafka::delete_topics::DeleteTopicsRequest => delete_topics::handle,
@@ -69,6 +77,7 @@ table! {
     wire::kafka::describe_log_dirs::DescribeLogDirsRequest => describe_log_dirs::handle,
     wire::kafka::create_partitions::CreatePartitionsRequest => create_partitions::handle,
     wire::kafka::incremental_alter_configs::IncrementalAlterConfigsRequest => alter_configs::handle_incremental,
+    wire::kafka::delete_groups::DeleteGroupsRequest => groups::delete,
     wire::kafka::describe_cluster::DescribeClusterRequest => describe_cluster::handle,
     wire::kafka::describe_topic_partitions::DescribeTopicPartitionsRequest => describe_topic_partitions::handle,
 }

@@ -20,7 +20,7 @@ pub async fn send_all(stream: &TcpStream, responses: &mut Vec<Response>) -> std:
             }
             Part::File { file, position, len } => {
                 flush(stream, &mut gathered, &mut gathered_bytes).await?;
-                stream.send_file(&file, position, len).await?;
+                stream.send_file(&file, position, len as u64).await?;
             }
         }
         if gathered_bytes >= limits::SEND_BATCH_BYTES {

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use reactor::{Priority, TcpListener};
+use storage::types::{LeaderEpoch, LogId, Timestamp};
 use storage::{
-    Catalog, Direct, LeaderEpoch, LogConfig, LogId, LogSpec, RecoveryReport, Retention, Store, StoreOptions,
+    Catalog, Direct, LogConfig, LogSpec, RecoveryReport, Retention, Store, StoreOptions,
     SyncChoice, SyncProbe,
 };
 use tracing::{error, warn};
@@ -19,10 +20,11 @@ use tracing::{error, warn};
 use crate::config::BrokerConfig;
 use crate::config::store::SyncMethodSetting;
 use crate::control::{ControlClient, ImageUpdate};
+use crate::coordinator::GroupPolicy;
+use crate::coordinator::hosts::GroupHosts;
 use crate::error::StartError;
 use crate::handlers::context::{self, Advertised, Call, Context};
 use crate::handlers::fetch_sessions::FetchSessions;
-use crate::handlers::groups::Groups;
 use crate::handlers::init_producer_id::ProducerIds;
 use crate::handlers::produce::{self, ProduceCall};
 use crate::limits;
@@ -31,6 +33,7 @@ use crate::net::listener;
 use crate::metadata::ids::ShardId;
 use crate::metadata::image::{self, MetadataImage, Topic, TopicChange};
 use crate::metadata::topic_config::TopicConfig;
+use crate::metadata::topic_name::OFFSETS_TOPIC;
 use crate::runtime::mesh::Mesh;
 use crate::shard::PartitionId;
 use crate::shard::partition::Partition;
@@ -61,6 +64,8 @@ pub struct Recovered {
     pub report: RecoveryReport,
     /// How commits are synced, and how long one takes.
     pub sync: SyncProbe,
+    /// Bytes of the commit log now.
+    pub commit_log_bytes: u64,
 }
 
 /// Lives until told to stop.
@@ -107,14 +112,14 @@ async fn recover(setup: &ShardSetup) -> Result<(Rc<Context>, Recovered), StartEr
     let image = &setup.image;
     let config = &setup.config;
     let (store, report) = Store::open(store_options(setup), &catalog(image)).await?;
-    let found = Recovered { report, sync: store.sync_probe() };
+    let found = Recovered { report, sync: store.sync_probe(), commit_log_bytes: store.stats().ring_bytes };
     let shard = Rc::new(Shard::new(setup.index, store, Arc::clone(image)));
     for topic in image.topics() {
         take_all(&shard, topic);
     }
     let slots = config.network.fetch_session_slots as usize / setup.lane.shards() as usize;
     let context = Rc::new(Context {
-        groups: Groups::new(&shard, config),
+        groups: GroupHosts::new(GroupPolicy::from(&config.group)),
         shard,
         produce_lane: setup.produce_lane.clone(),
         lane: setup.lane.clone(),
@@ -124,6 +129,9 @@ async fn recover(setup: &ShardSetup) -> Result<(Rc<Context>, Recovered), StartEr
         advertised: setup.advertised.clone(),
         producer_ids: ProducerIds::default(),
     });
+    if let Some(topic) = image.topic(OFFSETS_TOPIC) {
+        host_groups(&context, topic);
+    }
     Ok((context, found))
 }
 
@@ -196,16 +204,25 @@ async fn apply_images(context: Rc<Context>, updates: Receiver<ImageUpdate>) {
 async fn apply(context: &Context, change: &TopicChange) {
     let shard = &context.shard;
     match change {
-        TopicChange::Created(topic) => take_all(shard, topic),
+        TopicChange::Created(topic) => {
+            take_all(shard, topic);
+            host_groups(context, topic);
+        }
         TopicChange::Changed { after, .. } => {
             take_all(shard, after);
+            host_groups(context, after);
             for partition in shard.partitions_of(after.id) {
                 partition.set_config(after.config.clone());
                 partition.log.set_config(log_config(&after.config));
             }
         }
         TopicChange::Removed(topic) => {
-            context.groups.topic_removed(topic);
+            for host in context.groups.all() {
+                host.topic_deleted(&topic.name, topic.id);
+            }
+            if topic.name == OFFSETS_TOPIC {
+                context.groups.stop_all();
+            }
             for partition in shard.remove_topic(topic.id) {
                 if let Err(error) = shard.store.delete_log(partition.log.id()).await {
                     error!(topic = %topic.name, partition = partition.id.index, %error, "log not deleted");
@@ -228,6 +245,15 @@ fn take_all(shard: &Shard, topic: &Topic) {
     }
 }
 
+/// Begins to coordinate the groups that `__consumer_offsets` keeps on this shard.
+fn host_groups(context: &Context, topic: &Topic) {
+    if topic.name == OFFSETS_TOPIC {
+        for partition in context.shard.partitions_of(topic.id) {
+            context.groups.take(&partition);
+        }
+    }
+}
+
 fn epoch(topic: &Topic, id: PartitionId) -> LeaderEpoch {
     topic.partition(id.index).map_or(LeaderEpoch(0), |partition| partition.leader_epoch)
 }
@@ -238,7 +264,7 @@ async fn retention(context: Rc<Context>) {
     loop {
         reactor::sleep(interval).await;
         for partition in context.shard.partitions() {
-            if let Err(error) = partition.log.apply_retention(reactor::wall_clock_ms()).await {
+            if let Err(error) = partition.log.apply_retention(Timestamp(reactor::wall_clock_ms())).await {
                 warn!(partition = %partition.log.name(), %error, "retention failed");
             }
             if reactor::should_yield() {
@@ -265,6 +291,7 @@ async fn shut_down(context: &Context, listener: &TcpListener, connections: &Conn
         reactor::sleep(Duration::from_millis(5)).await;
     }
     connections.close_all();
+    context.groups.stop_all();
     if let Err(error) = context.shard.store.close().await {
         error!(shard = %context.shard.index, %error, "store not closed cleanly, the next start recovers");
     }

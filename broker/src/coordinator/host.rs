@@ -1,0 +1,309 @@
+//! The shell around a [`GroupCoordinator`]: its log, its clock, and those who wait for its answers.
+//!
+//! One task appends, so that records reach the log in the order in which the coordinator gave them out; each append's
+//! durability is awaited by a task of its own and reported back. One task keeps the timers. When the log has become
+//! much longer than what it says, its live records are written once more and the log start moves up to them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+
+use futures_channel::oneshot;
+use futures_util::future::{Either, select};
+use reactor::Priority;
+use reactor::sync::Notify;
+use storage::types::Offset;
+use tracing::{error, info, warn};
+use wire::kafka::record_batch::{Batches, single_batch};
+use wire::kafka::{ErrorCode, Str, Uuid};
+
+use super::{Append, AppendId, GroupCoordinator, GroupPolicy, Now, Outputs, Record, Reply, records};
+use crate::shard::partition::Partition;
+use crate::shard::validate::Checked;
+
+/// Names a request that is answered later.
+pub type Token = oneshot::Sender<Reply>;
+
+/// Bytes read of the log at a time while it is loaded.
+const LOAD_BYTES: usize = 1 << 20;
+/// Records of one part of a snapshot, about.
+const SNAPSHOT_RECORDS: usize = 1_000;
+/// Timers that are due are looked at again after this long when a tick could not run them all.
+const TICK_AGAIN: Duration = Duration::from_millis(1);
+
+/// Work for the task that appends.
+enum Work {
+    Append(Append),
+    /// A part of a snapshot; told when it is durable.
+    Snapshot(Vec<Record>, oneshot::Sender<Result<(), ErrorCode>>),
+}
+
+/// The groups of one partition of `__consumer_offsets`.
+pub struct GroupHost {
+    partition: Rc<Partition>,
+    coordinator: RefCell<GroupCoordinator<Token>>,
+    /// What keeps requests from being served: loading, a failed load, or that the partition went away.
+    closed: Cell<Option<ErrorCode>>,
+    work: RefCell<VecDeque<Work>>,
+    work_added: Notify,
+    deadline_changed: Notify,
+}
+
+/// Both clocks, now.
+fn now() -> Now {
+    Now { monotonic_ms: (reactor::now().as_ns() / 1_000_000) as i64, wall_ms: reactor::wall_clock_ms() }
+}
+
+impl GroupHost {
+    /// Hosts the groups of a partition that this shard owns. Requests are refused until its log is read.
+    pub fn start(partition: Rc<Partition>, policy: GroupPolicy) -> Rc<GroupHost> {
+        let seed = [reactor::random_u64(), reactor::random_u64()];
+        let host = Rc::new(GroupHost {
+            partition,
+            coordinator: RefCell::new(GroupCoordinator::new(policy, seed)),
+            closed: Cell::new(Some(ErrorCode::CoordinatorLoadInProgress)),
+            work: RefCell::default(),
+            work_added: Notify::new(),
+            deadline_changed: Notify::new(),
+        });
+        reactor::spawn(Priority::Latency, "group-load", host.clone().run()).detach();
+        host
+    }
+
+    /// Runs a step whose answer may come later.
+    pub async fn ask<F>(self: &Rc<Self>, step: F) -> Result<Reply, ErrorCode>
+    where
+        F: FnOnce(&mut GroupCoordinator<Token>, Token, Now) -> Outputs<Token>,
+    {
+        self.check_open()?;
+        let (token, answer) = oneshot::channel();
+        let outputs = step(&mut self.coordinator.borrow_mut(), token, now());
+        self.carry_out(outputs);
+        answer.await.map_err(|_| ErrorCode::NotCoordinator)
+    }
+
+    /// Runs a step that is answered at once.
+    pub fn look<T>(
+        self: &Rc<Self>,
+        step: impl FnOnce(&mut GroupCoordinator<Token>, Now) -> T,
+    ) -> Result<T, ErrorCode> {
+        self.check_open()?;
+        let answer = step(&mut self.coordinator.borrow_mut(), now());
+        self.deadline_changed.notify_all();
+        Ok(answer)
+    }
+
+    /// A topic is deleted: its positions are forgotten.
+    pub fn topic_deleted(self: &Rc<Self>, name: &Str, id: Uuid) {
+        self.coordinator.borrow_mut().topic_deleted(name, id, now());
+        self.deadline_changed.notify_all();
+    }
+
+    /// The partition is gone: everyone who waits is told to look for another coordinator.
+    pub fn stop(self: &Rc<Self>) {
+        self.closed.set(Some(ErrorCode::NotCoordinator));
+        let outputs = self.coordinator.borrow_mut().unload(ErrorCode::NotCoordinator);
+        self.carry_out(outputs);
+        self.work.borrow_mut().clear();
+        self.work_added.notify_all();
+        self.deadline_changed.notify_all();
+    }
+
+    fn check_open(&self) -> Result<(), ErrorCode> {
+        self.closed.get().map_or(Ok(()), Err)
+    }
+
+    fn is_gone(&self) -> bool {
+        self.closed.get() == Some(ErrorCode::NotCoordinator)
+    }
+
+    fn carry_out(self: &Rc<Self>, outputs: Outputs<Token>) {
+        for (token, reply) in outputs.replies {
+            // A client that has gone away needs no answer.
+            let _ = token.send(reply);
+        }
+        if !outputs.appends.is_empty() {
+            self.work.borrow_mut().extend(outputs.appends.into_iter().map(Work::Append));
+            self.work_added.notify_all();
+        }
+        self.deadline_changed.notify_all();
+    }
+
+    async fn run(self: Rc<Self>) {
+        match self.load().await {
+            Ok(records) => {
+                let outputs = self.coordinator.borrow_mut().loaded(now());
+                self.closed.set(None);
+                self.carry_out(outputs);
+                if records > 0 {
+                    info!(partition = %self.partition.log.name(), records, "groups loaded");
+                }
+            }
+            Err(cause) => {
+                error!(partition = %self.partition.log.name(), %cause, "groups not loaded: their consumers cannot work");
+                self.closed.set(Some(ErrorCode::CoordinatorNotAvailable));
+                return;
+            }
+        }
+        reactor::spawn(Priority::Latency, "group-timers", self.clone().keep_time()).detach();
+        self.append_all().await;
+    }
+
+    /// Reads the log from its start to its end.
+    async fn load(&self) -> Result<u64, String> {
+        let log = &self.partition.log;
+        let mut at = log.start_offset();
+        let mut count = 0;
+        while at < log.flushed_offset() {
+            let end = log.flushed_offset();
+            let read = log.read(at, LOAD_BYTES, end).await.map_err(|error| error.to_string())?;
+            let bytes = read.into_bytes().await.map_err(|error| error.to_string())?;
+            let before = at;
+            for batch in Batches::new(bytes) {
+                let batch = batch.map_err(|error| format!("at offset {at}: {error}"))?;
+                for record in records::decode_batch(&batch).map_err(|error| format!("at offset {at}: {error}"))? {
+                    self.coordinator.borrow_mut().replay(record);
+                    count += 1;
+                }
+                at = Offset(batch.header.next_offset());
+            }
+            if at == before {
+                return Err(format!("nothing can be read at offset {at}"));
+            }
+            if reactor::should_yield() {
+                reactor::yield_now().await;
+            }
+        }
+        Ok(count)
+    }
+
+    async fn keep_time(self: Rc<Self>) {
+        while !self.is_gone() {
+            let deadline = self.coordinator.borrow().next_deadline();
+            let changed = self.deadline_changed.notified();
+            let Some(deadline) = deadline else {
+                changed.await;
+                continue;
+            };
+            let left = deadline.saturating_sub(now().monotonic_ms);
+            if left <= 0 {
+                let outputs = self.coordinator.borrow_mut().tick(now());
+                self.carry_out(outputs);
+                let more = self.coordinator.borrow().next_deadline();
+                if more.is_some_and(|next| next <= now().monotonic_ms) {
+                    reactor::sleep(TICK_AGAIN).await;
+                }
+                continue;
+            }
+            let sleep = std::pin::pin!(reactor::sleep(Duration::from_millis(left as u64)));
+            match select(sleep, std::pin::pin!(changed)).await {
+                Either::Left(_) | Either::Right(_) => {}
+            }
+        }
+    }
+
+    async fn append_all(self: &Rc<Self>) {
+        while !self.is_gone() {
+            let work = self.work.borrow_mut().pop_front();
+            match work {
+                None => self.work_added.notified().await,
+                Some(Work::Append(Append { id, records })) => {
+                    let waiting = self.stage(&records).await;
+                    let host = self.clone();
+                    let report = async move {
+                        let result = host.wait(waiting).await;
+                        host.finished(id, result);
+                    };
+                    reactor::spawn(Priority::Latency, "group-append", report).detach();
+                }
+                Some(Work::Snapshot(records, done)) => {
+                    let waiting = self.stage(&records).await;
+                    let host = self.clone();
+                    let report = async move {
+                        let _ = done.send(host.wait(waiting).await);
+                    };
+                    reactor::spawn(Priority::Latency, "group-snapshot", report).detach();
+                }
+            }
+        }
+    }
+
+    /// Puts records on their way to the disk; the last append is durable after the others.
+    async fn stage(&self, all: &[Record]) -> Result<Option<crate::shard::partition::Appended>, ErrorCode> {
+        let wall_ms = reactor::wall_clock_ms();
+        let batches = records::batches(all, wall_ms).map_err(|cause| {
+            error!(%cause, "group records not encoded");
+            ErrorCode::UnknownServerError
+        })?;
+        let mut last = None;
+        for bytes in batches {
+            let header = single_batch(&bytes).map_err(|_| ErrorCode::UnknownServerError)?.header;
+            let batch = Checked { bytes, header, append_time_ms: -1 };
+            last = Some(self.partition.append(&batch).await.map_err(|error| error.code())?);
+        }
+        Ok(last)
+    }
+
+    async fn wait(
+        &self,
+        staged: Result<Option<crate::shard::partition::Appended>, ErrorCode>,
+    ) -> Result<(), ErrorCode> {
+        match staged? {
+            Some(appended) => self.partition.durable(appended).await.map_err(|error| error.code()),
+            None => Ok(()),
+        }
+    }
+
+    fn finished(self: &Rc<Self>, id: AppendId, result: Result<(), ErrorCode>) {
+        if self.is_gone() {
+            return;
+        }
+        let (outputs, crowded) = {
+            let mut coordinator = self.coordinator.borrow_mut();
+            let outputs = coordinator.append_finished(id, result, now());
+            let crowded = coordinator.wants_snapshot();
+            if crowded {
+                coordinator.snapshot_begins();
+            }
+            (outputs, crowded)
+        };
+        self.carry_out(outputs);
+        if crowded {
+            reactor::spawn(Priority::Background, "group-snapshot", self.clone().shorten_log()).detach();
+        }
+    }
+
+    /// Writes what is live once more, then moves the log start up to it.
+    async fn shorten_log(self: Rc<Self>) {
+        let start = self.partition.log.end_offset();
+        let outcome = self.write_snapshot().await;
+        self.coordinator.borrow_mut().snapshot_ends();
+        if let Err(code) = outcome {
+            warn!(partition = %self.partition.log.name(), ?code, "groups not written once more, their log stays long");
+            return;
+        }
+        if let Err(code) = self.partition.delete_records(start.0).await {
+            warn!(partition = %self.partition.log.name(), ?code, "log of groups not shortened");
+        }
+    }
+
+    async fn write_snapshot(&self) -> Result<(), ErrorCode> {
+        let mut after: Option<Str> = None;
+        loop {
+            let part = self.coordinator.borrow().snapshot(after.as_ref(), SNAPSHOT_RECORDS);
+            if !part.records.is_empty() {
+                let (done, written) = oneshot::channel();
+                self.work.borrow_mut().push_back(Work::Snapshot(part.records, done));
+                self.work_added.notify_all();
+                written.await.unwrap_or(Err(ErrorCode::NotCoordinator))?;
+            }
+            match part.next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
