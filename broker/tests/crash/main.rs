@@ -1,0 +1,247 @@
+//! The real binary under load is killed at random moments and started again on the same data. Everything that was
+//! acknowledged is there, at its offset, in order, and once for idempotent producers; there is no gap and no record
+//! that nobody sent; committed offsets and the set of topics are as they were acknowledged.
+//!
+//! `CRASH_ROUNDS` rounds (3 by default) share one data directory. `CRASH_SEED` repeats the choices of a run.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+#![allow(unreachable_pub, reason = "modules of one program")]
+
+mod ledger;
+#[path = "../support/mod.rs"]
+mod support;
+mod writer;
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ledger::Ledger;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+use support::Broker;
+use support::records::{Random, client_config, now_ms};
+use writer::{KINDS, Writer};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Every so many rounds the logs are read from their beginning.
+const WHOLE_CHECK_EVERY: u64 = 10;
+/// A topic that a round made is deleted so many rounds later.
+const TOPIC_LIFE_ROUNDS: usize = 4;
+
+fn setting<T: FromStr>(name: &str, default: T) -> T {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn acknowledged_records_survive_kills_under_load() {
+    let seed = setting("CRASH_SEED", now_ms() as u64);
+    let rounds = setting("CRASH_ROUNDS", 3);
+    println!("repeat with CRASH_SEED={seed} CRASH_ROUNDS={rounds}");
+    let mut history = History::new(seed);
+    for round in 0..rounds {
+        let started = Instant::now();
+        history.round(round);
+        let whole = round % WHOLE_CHECK_EVERY == WHOLE_CHECK_EVERY - 1 || round == rounds - 1;
+        history.check(whole);
+        println!("round {round}: {} acknowledged, {} ms", history.acked(), started.elapsed().as_millis());
+    }
+}
+
+/// One topic with its writers and what they know of it.
+struct Topic {
+    name: String,
+    writers: Vec<Writer>,
+    ledger: Arc<Mutex<Ledger>>,
+}
+
+/// A group that commits one offset after the other; what was acknowledged and what was tried.
+struct Committer {
+    consumer: BaseConsumer,
+    topic: String,
+    acked: i64,
+    tried: i64,
+}
+
+struct History {
+    broker: Broker,
+    admin: AdminClient<DefaultClientContext>,
+    runtime: tokio::runtime::Runtime,
+    random: Random,
+    seed: u64,
+    writer_count: u32,
+    lasting: Vec<Topic>,
+    passing: Vec<Topic>,
+    committer: Committer,
+}
+
+impl History {
+    fn new(seed: u64) -> Self {
+        let broker = Broker::spawn(&[]);
+        let settings =
+            [("reconnect.backoff.ms", "20"), ("reconnect.backoff.max.ms", "100"), ("log_level", "2")];
+        let admin = client_config(broker.bootstrap(), &settings).create().unwrap();
+        let mut config = client_config(broker.bootstrap(), &settings);
+        config
+            .set("group.id", "committer")
+            .set("enable.auto.commit", "false")
+            .set("socket.timeout.ms", "5000");
+        let committer = Committer {
+            consumer: config.create().unwrap(),
+            topic: "lasting-0".to_owned(),
+            acked: -1,
+            tried: -1,
+        };
+        let mut history = Self {
+            broker,
+            admin,
+            runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
+            random: Random::new(seed),
+            seed,
+            writer_count: 0,
+            lasting: Vec::new(),
+            passing: Vec::new(),
+            committer,
+        };
+        for (index, partitions) in [1, 3, 6].into_iter().enumerate() {
+            let topic = history.create(&format!("lasting-{index}"), partitions, &[index * 2, index * 2 + 1]);
+            history.lasting.push(topic);
+        }
+        history
+    }
+
+    fn options() -> AdminOptions {
+        AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE))
+    }
+
+    /// Makes a topic, with one writer of each of these kinds.
+    fn create(&mut self, name: &str, partitions: i32, kinds: &[usize]) -> Topic {
+        let new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let results = self.runtime.block_on(self.admin.create_topics([&new], &Self::options())).unwrap();
+        results[0].as_ref().unwrap_or_else(|(name, error)| panic!("create {name}: {error}"));
+        let ledger = Arc::new(Mutex::new(Ledger::new(name, partitions)));
+        let mut writers = Vec::new();
+        for kind in kinds {
+            self.writer_count += 1;
+            let id = self.writer_count;
+            writers.push(Writer::new(self.broker.bootstrap(), id, KINDS[*kind], name, partitions, &ledger));
+        }
+        Topic { name: name.to_owned(), writers, ledger }
+    }
+
+    fn delete(&mut self, topic: &Topic) {
+        let names = [topic.name.as_str()];
+        let results = self.runtime.block_on(self.admin.delete_topics(&names, &Self::options())).unwrap();
+        results[0].as_ref().unwrap_or_else(|(name, error)| panic!("delete {name}: {error}"));
+    }
+
+    /// Topics come and go, then load, the end of the process at some moment of it, and a new one.
+    fn round(&mut self, round: u64) {
+        if self.passing.len() >= TOPIC_LIFE_ROUNDS {
+            let old = self.passing.remove(0);
+            self.delete(&old);
+            if self.random.below(2) == 0 {
+                // Under the same name at once: nothing of the old one may show.
+                let again = self.create(&old.name, 2, &[0]);
+                self.passing.push(again);
+            }
+        }
+        let kind = self.random.below(KINDS.len() as u64) as usize;
+        let fresh = self.create(&format!("passing-{round}"), 2, &[kind]);
+        self.passing.push(fresh);
+
+        let load_ms = 30 + self.random.below(500);
+        let gently = self.random.below(8) == 0;
+        let killed_again_after_ms = (self.random.below(4) == 0).then(|| self.random.below(60));
+        let stop = AtomicBool::new(false);
+        let (seed, broker, committer) = (self.seed ^ round, &mut self.broker, &mut self.committer);
+        let topics = || self.lasting.iter().chain(&self.passing);
+        std::thread::scope(|scope| {
+            for writer in topics().flat_map(|topic| &topic.writers) {
+                let stop = &stop;
+                scope.spawn(move || writer.run(seed, stop));
+            }
+            scope.spawn(|| committer.run(&stop));
+            // Dropped also when the main thread panics, so that the others end and the panic shows.
+            let _stop = StopAtEnd(&stop);
+            std::thread::sleep(Duration::from_millis(load_ms));
+            if gently {
+                broker.stop()
+            } else {
+                broker.kill()
+            }
+            if let Some(after_ms) = killed_again_after_ms {
+                broker.relaunch_and_kill(Duration::from_millis(after_ms));
+            }
+            broker.restart();
+            std::thread::sleep(Duration::from_millis(60));
+        });
+        topics().flat_map(|topic| &topic.writers).for_each(Writer::settle);
+    }
+
+    fn check(&mut self, whole: bool) {
+        let metadata = self.admin.inner().fetch_metadata(None, PATIENCE).unwrap();
+        let found: BTreeSet<&str> =
+            metadata.topics().iter().map(|t| t.name()).filter(|name| !name.starts_with("__")).collect();
+        let expected: BTreeSet<&str> =
+            self.lasting.iter().chain(&self.passing).map(|topic| topic.name.as_str()).collect();
+        assert_eq!(found, expected, "topics after the restart");
+        for topic in self.lasting.iter().chain(&self.passing) {
+            topic.ledger.lock().unwrap().check(self.broker.bootstrap(), whole);
+        }
+        self.committer.check();
+    }
+
+    fn acked(&self) -> u64 {
+        self.lasting.iter().chain(&self.passing).map(|topic| topic.ledger.lock().unwrap().acked_count()).sum()
+    }
+}
+
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Committer {
+    fn run(&mut self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            self.tried += 1;
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&self.topic, 0, Offset::Offset(self.tried)).unwrap();
+            match self.consumer.commit(&list, CommitMode::Sync) {
+                Ok(()) => self.acked = self.tried,
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    fn check(&self) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, 0);
+        let deadline = Instant::now() + PATIENCE;
+        let committed = loop {
+            match self.consumer.committed_offsets(list.clone(), Duration::from_secs(5)) {
+                Ok(committed) => break committed,
+                Err(error) => assert!(Instant::now() < deadline, "committed offsets: {error}"),
+            }
+        };
+        match committed.find_partition(&self.topic, 0).unwrap().offset() {
+            Offset::Offset(offset) => {
+                assert!(
+                    (self.acked..=self.tried).contains(&offset),
+                    "{offset}: {}..={}",
+                    self.acked,
+                    self.tried
+                );
+            }
+            other => assert_eq!((self.acked, other), (-1, Offset::Invalid), "committed offset"),
+        }
+    }
+}

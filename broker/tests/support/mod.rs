@@ -1,0 +1,200 @@
+//! The real `corelane` binary as a black box: started on a free port with its own data directory, stopped or
+//! killed, started again on the same directory. Its output is kept and shown when a test fails.
+//!
+//! `BOOTSTRAP=host:port` points the tests that do not kill the broker at a running one instead, for instance at an
+//! Apache Kafka, against which the same expectations must hold. `CORELANE_BIN` names another binary to start.
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+
+pub mod records;
+
+use std::fs::{self, OpenOptions};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a broker may take to answer on its port, recovery included.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long a broker may take to leave after SIGTERM.
+const STOPPED_WITHIN: Duration = Duration::from_secs(60);
+/// Lines of the broker's output shown when a test fails.
+const LOG_LINES_SHOWN: usize = 200;
+
+/// A broker to test: a process of ours, or one that runs already.
+pub struct Broker {
+    bootstrap: String,
+    process: Option<Process>,
+}
+
+struct Process {
+    dir: TempDir,
+    port: u16,
+    settings: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Broker {
+    /// The broker at `BOOTSTRAP`, or else a new one with an empty data directory.
+    pub fn start() -> Self {
+        match std::env::var("BOOTSTRAP") {
+            Ok(bootstrap) => Self { bootstrap, process: None },
+            Err(_) => Self::spawn(&[]),
+        }
+    }
+
+    /// A new process with an empty data directory and these further `key=value` settings.
+    pub fn spawn(settings: &[&str]) -> Self {
+        let port = free_port();
+        let mut process = Process {
+            dir: tempfile::Builder::new().prefix("corelane-test-").tempdir().unwrap(),
+            port,
+            settings: settings.iter().map(|s| (*s).to_owned()).collect(),
+            child: None,
+        };
+        process.launch();
+        let broker = Self { bootstrap: format!("127.0.0.1:{port}"), process: Some(process) };
+        broker.wait_ready();
+        broker
+    }
+
+    /// `host:port` for clients.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// The directory that holds the process's data; survives restarts.
+    pub fn data_dir(&self) -> PathBuf {
+        self.process.as_ref().expect("a process of ours").data_dir()
+    }
+
+    /// The process's id, for signals and for reading /proc.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().and_then(|p| p.child.as_ref()).expect("a running process of ours").id()
+    }
+
+    /// SIGKILL: nothing is flushed, nothing is said.
+    pub fn kill(&mut self) {
+        let process = self.process.as_mut().expect("a process of ours");
+        let mut child = process.child.take().expect("running");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM, and waits for the process to leave with success.
+    pub fn stop(&mut self) {
+        let process = self.process.as_mut().expect("a process of ours");
+        let mut child = process.child.take().expect("running");
+        signal("TERM", child.id());
+        let deadline = Instant::now() + STOPPED_WITHIN;
+        while Instant::now() < deadline {
+            if let Some(status) = child.try_wait().unwrap() {
+                assert!(status.success(), "the broker left SIGTERM with {status}\n{}", self.log_tail());
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        panic!("the broker did not stop within {STOPPED_WITHIN:?}\n{}", self.log_tail());
+    }
+
+    /// The same data directory and port again, after [`Self::kill`] or [`Self::stop`].
+    pub fn restart(&mut self) {
+        self.process.as_mut().expect("a process of ours").launch();
+        self.wait_ready();
+    }
+
+    /// The same again, killed after so long, wherever its recovery is then.
+    pub fn relaunch_and_kill(&mut self, after: Duration) {
+        self.process.as_mut().expect("a process of ours").launch();
+        std::thread::sleep(after);
+        self.kill();
+    }
+
+    fn wait_ready(&self) {
+        let deadline = Instant::now() + READY_WITHIN;
+        while Instant::now() < deadline {
+            if TcpStream::connect(&self.bootstrap).is_ok() {
+                return;
+            }
+            let pid = self.pid();
+            assert!(is_running(pid), "the broker left before it listened\n{}", self.log_tail());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("no answer on {} within {READY_WITHIN:?}\n{}", self.bootstrap, self.log_tail());
+    }
+
+    /// The last lines that the process wrote, of all its lives.
+    pub fn log_tail(&self) -> String {
+        let Some(process) = &self.process else { return String::new() };
+        let text = fs::read(process.log_path()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let shown = std::thread::panicking().then(|| self.log_tail());
+        let Some(process) = &mut self.process else { return };
+        if let Some(child) = &mut process.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if let Some(log) = shown {
+            eprintln!("--- broker's last lines ---\n{log}\n--- end ---");
+            if std::env::var_os("KEEP_DATA").is_some() {
+                process.dir.disable_cleanup(true);
+                eprintln!("data kept in {}", process.dir.path().display());
+            }
+        }
+    }
+}
+
+impl Process {
+    fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("broker.log")
+    }
+
+    fn launch(&mut self) {
+        let log = OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        let built = || env!("CARGO_BIN_EXE_corelane").into();
+        let mut command = Command::new(std::env::var_os("CORELANE_BIN").unwrap_or_else(built));
+        command.args(["--cores", "2"]);
+        let mut set = |setting: String| {
+            command.arg("--set").arg(setting);
+        };
+        set(format!("listeners=PLAINTEXT://127.0.0.1:{}", self.port));
+        set(format!("log.dirs={}", self.data_dir().display()));
+        set("group.initial.rebalance.delay.ms=0".to_owned());
+        self.settings.iter().cloned().for_each(set);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.child = Some(command.spawn().expect("the binary starts"));
+    }
+}
+
+/// A port that nobody listened on a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Not a zombie and not gone.
+fn is_running(pid: u32) -> bool {
+    let Ok(stat) = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")) else {
+        return false;
+    };
+    stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+fn signal(name: &str, pid: u32) {
+    let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status().unwrap();
+    assert!(status.success(), "kill -{name} {pid}: {status}");
+}
