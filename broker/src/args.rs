@@ -214,6 +214,9 @@ pub struct ConsumeArgs {
     /// Where to begin: beginning, end, an offset, or -N for the last N of each partition
     #[arg(long, short, default_value = "beginning", allow_hyphen_values = true)]
     pub from: String,
+    /// The same as --from beginning, for hands used to Kafka's tool
+    #[arg(long, hide = true, conflicts_with = "from")]
+    pub from_beginning: bool,
     /// Only this partition
     #[arg(long, short, conflicts_with = "group")]
     pub partition: Option<i32>,
@@ -263,5 +266,7 @@ mod tests {
     fn numbers_before_the_end_are_a_place_to_begin() {
         let args = Args::try_parse_from(["corelane", "consume", "t", "--from", "-5", "-n", "2"]).unwrap();
         assert!(matches!(args.command, Some(Command::Consume(consume)) if consume.from == "-5"));
+        let args = Args::try_parse_from(["corelane", "consume", "t", "--from-beginning"]).unwrap();
+        assert!(matches!(args.command, Some(Command::Consume(consume)) if consume.from == "beginning"));
     }
 }

@@ -463,6 +463,23 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_of_version_1_still_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        let fixtures = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/control/fixtures/v1"));
+        for name in ["00000000000000000001.snapshot", "00000000000000000001.log"] {
+            fs::copy(fixtures.join(name), dir.path().join(name)).unwrap();
+        }
+        let found = MetadataLog::open(dir.path()).unwrap().1;
+        let expected = Found {
+            snapshot: vec![group(1)],
+            snapshot_version: 1,
+            groups: vec![group(2)],
+            ..Found::default()
+        };
+        assert_eq!(found, expected);
+    }
+
+    #[test]
     fn damaged_or_missing_snapshots_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let (mut log, _) = MetadataLog::open(dir.path()).unwrap();
