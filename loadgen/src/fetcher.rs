@@ -49,6 +49,7 @@ pub(crate) struct Fetcher {
     cluster: Rc<Cluster>,
     topic: Topic,
     settings: FetchSettings,
+    /// Ascending by partition.
     positions: Vec<Position>,
     connection: Option<Rc<Connection>>,
     pending: Option<Reply<FetchRequest>>,
@@ -67,11 +68,13 @@ impl Fetcher {
         let position = |(leader, next_offset, end)| Position { leader, next_offset, end };
         let positions =
             partitions.into_iter().map(position).filter(|position| position.next_offset < position.end);
+        let mut positions: Vec<Position> = positions.collect();
+        positions.sort_unstable_by_key(|position| position.leader.partition);
         Self {
             cluster,
             topic,
             settings,
-            positions: positions.collect(),
+            positions,
             connection: None,
             pending: None,
             failing_since: None,
@@ -184,14 +187,11 @@ impl Fetcher {
         }
         let mut all = Vec::new();
         for data in response.responses.into_iter().flat_map(|topic| topic.partitions) {
-            let place =
-                self.positions.iter().position(|position| position.leader.partition == data.partition_index);
-            let Some(place) = place else {
-                return Err(ClientError::Corrupt(format!(
-                    "partition {} was not asked for",
-                    data.partition_index
-                )));
-            };
+            let place = self
+                .positions
+                .binary_search_by_key(&data.partition_index, |position| position.leader.partition);
+            // Asked for, but read to its end meanwhile.
+            let Ok(place) = place else { continue };
             let position = &mut self.positions[place];
             if data.error_code != 0 {
                 let name = self.topic.name.as_str();

@@ -366,11 +366,11 @@ async fn collect(
 
 /// The one broker that leads `partitions` now.
 pub(crate) fn leader_of(topic: &Topic, partitions: &[PartitionLeader]) -> Result<i32, ClientError> {
-    let mut leaders = topic
-        .partitions
-        .iter()
-        .filter(|found| partitions.iter().any(|ours| ours.partition == found.partition))
-        .map(|found| found.leader);
+    let leader = |ours: &PartitionLeader| {
+        let place = topic.partitions.binary_search_by_key(&ours.partition, |found| found.partition);
+        place.ok().map(|place| topic.partitions[place].leader)
+    };
+    let mut leaders = partitions.iter().filter_map(leader);
     let first =
         leaders.next().ok_or_else(|| ClientError::Usage("the topic lost its partitions".to_owned()))?;
     if leaders.any(|leader| leader != first) {

@@ -68,6 +68,8 @@ pub(crate) struct Findings {
     pub(crate) out_of_order: u64,
     /// Not what was written, or in another partition than written to.
     pub(crate) corrupt: u64,
+    /// Whole, but of another run: somebody else writes to the topic, or the log gives what it should have forgotten.
+    pub(crate) foreign: u64,
     /// Offsets that do not ascend by one from record to record.
     pub(crate) offset_gaps: u64,
     /// Acknowledged, but not read.
@@ -79,7 +81,7 @@ pub(crate) struct Findings {
 impl Findings {
     /// Whether the log did what it must.
     pub(crate) fn is_clean(&self) -> bool {
-        self.duplicates + self.out_of_order + self.corrupt + self.offset_gaps + self.lost == 0
+        self.duplicates + self.out_of_order + self.corrupt + self.foreign + self.offset_gaps + self.lost == 0
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
@@ -87,6 +89,7 @@ impl Findings {
         self.duplicates += other.duplicates;
         self.out_of_order += other.out_of_order;
         self.corrupt += other.corrupt;
+        self.foreign += other.foreign;
         self.offset_gaps += other.offset_gaps;
         self.lost += other.lost;
         self.unacknowledged += other.unacknowledged;
@@ -132,14 +135,18 @@ impl Checker {
             self.findings.offset_gaps += 1;
         }
         self.next_offset = Some(offset.saturating_add(1));
-        let id = read_stamp(value).filter(|id| {
-            (id.run, id.producer, id.partition) == (self.run, self.producer, self.partition)
-                && id.number < self.limit
-        });
-        let Some(id) = id else {
+        let Some(id) = read_stamp(value) else {
             self.findings.corrupt += 1;
             return;
         };
+        if id.run != self.run {
+            self.findings.foreign += 1;
+            return;
+        }
+        if (id.producer, id.partition) != (self.producer, self.partition) || id.number >= self.limit {
+            self.findings.corrupt += 1;
+            return;
+        }
         self.findings.read += 1;
         if self.has_seen(id.number) {
             self.findings.duplicates += 1;
@@ -247,14 +254,15 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_another_partition_run_or_number_is_corrupt() {
+    fn a_record_of_another_partition_or_number_is_corrupt_and_one_of_another_run_is_foreign() {
         let mut checker = Checker::new(id(0), 10);
         checker.read(0, &value(RecordId { partition: 4, ..id(0) }));
         checker.read(1, &value(RecordId { run: 78, ..id(0) }));
         checker.read(2, &value(id(10)));
         checker.read(3, b"");
         let findings = checker.finish(&[]);
-        assert_eq!((findings.corrupt, findings.read), (4, 0));
+        assert_eq!((findings.corrupt, findings.foreign, findings.read), (3, 1, 0));
+        assert!(!findings.is_clean());
     }
 
     #[test]

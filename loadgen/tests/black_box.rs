@@ -87,6 +87,12 @@ fn ping_pong_reads_each_record_before_the_next() {
 }
 
 #[test]
+fn many_partitions_that_end_one_after_the_other_are_read_to_their_ends() {
+    let run = run(Fault::None, "verify --partitions 500 --records 20000 --size 40 --linger-ms 2 --threads 2");
+    assert_eq!((run.status, run.figure("verdict")), (Some(0), "clean"), "{}", run.text);
+}
+
+#[test]
 fn a_broker_that_keeps_everything_is_clean() {
     for codec in ["none", "lz4"] {
         let run = run(Fault::None, &format!("{VERIFY} --codec {codec}"));

@@ -5,7 +5,7 @@
 //! consumer that comes later). Both readings are checked against what was acknowledged. The broker may be killed and
 //! started again in between: what was not acknowledged is sent again, for as long as `--retry-ms` allows.
 //!
-//! The topic must not be written by others during the run: their records count as corrupt.
+//! The topic must not be written by others during the run: their records count as foreign, which is a fault, for a log that gives old records again looks the same.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -85,6 +85,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<Report, ClientError> {
     report.put("partitions", partitions);
     report.put("threads", threads);
     put_sent(&mut report, &sent, began);
+    report.put_latency("produce", &sent.latency);
     put_findings(&mut report, "alongside", &alongside);
     put_findings(&mut report, "afterwards", &afterwards);
     let clean = alongside.is_clean() && afterwards.is_clean();
@@ -105,6 +106,7 @@ fn put_findings(report: &mut Report, reading: &str, findings: &Findings) {
     report.put(format!("{reading}_duplicates"), findings.duplicates);
     report.put(format!("{reading}_out_of_order"), findings.out_of_order);
     report.put(format!("{reading}_corrupt"), findings.corrupt);
+    report.put(format!("{reading}_foreign"), findings.foreign);
     report.put(format!("{reading}_offset_gaps"), findings.offset_gaps);
     report.put(format!("{reading}_unacknowledged"), findings.unacknowledged);
 }
