@@ -5,7 +5,8 @@
 //! consumer that comes later). Both readings are checked against what was acknowledged. The broker may be killed and
 //! started again in between: what was not acknowledged is sent again, for as long as `--retry-ms` allows.
 //!
-//! The topic must not be written by others during the run: their records count as foreign, which is a fault, for a log that gives old records again looks the same.
+//! The topic must not be written by others during the run: their records count as foreign, which is a fault, for a log
+//! that gives old records again looks the same.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
