@@ -5,4 +5,5 @@ pub mod args;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod coordinator;
 pub mod metadata;
