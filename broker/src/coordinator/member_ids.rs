@@ -18,9 +18,9 @@ impl MemberIds {
     pub(super) fn next(&mut self, prefix: &str) -> Str {
         let high = (split_mix(&mut self.state[0]) & !0xf000) | 0x4000;
         let low = (split_mix(&mut self.state[1]) & !(0b11 << 62)) | 0b10 << 62;
-        let (a, b, c) = (high >> 32, high >> 16 & 0xffff, high & 0xffff);
-        let (d, e) = (low >> 48, low & 0xffff_ffff_ffff);
-        Str::from(format!("{prefix}-{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}"))
+        let (first, second, third) = (high >> 32, high >> 16 & 0xffff, high & 0xffff);
+        let (fourth, fifth) = (low >> 48, low & 0xffff_ffff_ffff);
+        Str::from(format!("{prefix}-{first:08x}-{second:04x}-{third:04x}-{fourth:04x}-{fifth:012x}"))
     }
 }
 

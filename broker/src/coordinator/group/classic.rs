@@ -156,10 +156,6 @@ impl<T> ClassicGroup<T> {
         self.state
     }
 
-    pub(crate) fn generation(&self) -> i32 {
-        self.generation
-    }
-
     pub(crate) fn member_count(&self) -> usize {
         self.members.len()
     }
