@@ -28,6 +28,10 @@ pub const PIPES_KEPT_MAX: usize = 8;
 pub const PIPE_BYTES: usize = 1 << 20;
 /// Bytes of one splice from file to socket.
 pub const SPLICE_BYTES: usize = 256 << 10;
+/// How far the kernel may be reading ahead of bytes that were fetched from the disk,
+pub const READ_AHEAD_BYTES_MAX: u64 = 32 << 20;
+/// and for how long afterwards such pages may still be on their way.
+pub const READ_AHEAD_TIME_MAX: Duration = Duration::from_millis(50);
 /// Bytes of one `sendfile` call on the reactor's own thread.
 pub const SENDFILE_BYTES: usize = 128 << 10;
 /// Bytes of one read or write operation; longer ones are done in several.

@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use io_uring::{opcode, squeue, types};
@@ -11,7 +13,7 @@ use super::Driver;
 use super::fixed::{self, Chunk};
 use super::ops::{Keep, Op};
 use crate::executor;
-use crate::limits::FILE_OP_BYTES_MAX;
+use crate::limits::{FILE_OP_BYTES_MAX, READ_AHEAD_BYTES_MAX, READ_AHEAD_TIME_MAX};
 use crate::sys;
 
 /// An open file. Closed when the last handle and the last operation are gone.
@@ -19,11 +21,13 @@ use crate::sys;
 pub(crate) struct OpenFile {
     descriptor: Option<OwnedFd>,
     pub(crate) direct: bool,
+    /// Where the last bytes ended that had to be fetched from the disk, and when that was (nanoseconds).
+    missed: [AtomicU64; 2],
 }
 
 impl OpenFile {
     pub(crate) fn new(descriptor: OwnedFd, direct: bool) -> Self {
-        Self { descriptor: Some(descriptor), direct }
+        Self { descriptor: Some(descriptor), direct, missed: [const { AtomicU64::new(0) }; 2] }
     }
 
     /// Takes over the descriptor that an open operation returned.
@@ -141,8 +145,43 @@ pub(crate) fn length(file: &OpenFile) -> io::Result<u64> {
     Ok(unsafe { status.assume_init() }.st_size as u64)
 }
 
+/// Notes that the disk had to be read up to `end` just now.
+pub(crate) fn note_miss(file: &OpenFile, end: u64) {
+    file.missed[0].store(end, Ordering::Relaxed);
+    file.missed[1].store(sys::monotonic_ns(), Ordering::Relaxed);
+}
+
+/// Whether a range can be read without waiting for the disk.
+///
+/// Being in the page cache is not enough: the kernel reads ahead of a reader (of `sendfile` too), and counts pages as cached
+/// while they are still on their way. So the range's ends are also read without waiting, and a range near one that was
+/// missing a moment ago is taken as missing.
+pub(crate) fn is_resident(file: &OpenFile, position: u64, length: u64) -> bool {
+    let near = position.abs_diff(file.missed[0].load(Ordering::Relaxed)) < READ_AHEAD_BYTES_MAX;
+    if near {
+        let since = sys::monotonic_ns().saturating_sub(file.missed[1].load(Ordering::Relaxed));
+        if Duration::from_nanos(since) < READ_AHEAD_TIME_MAX {
+            return false;
+        }
+    }
+    // Whole pages are counted, so a range that lies in the cache counts at least its length.
+    resident_bytes(file, position, length).is_some_and(|resident| resident >= length)
+        && is_readable_now(file, position)
+        && is_readable_now(file, position + length - 1)
+}
+
+/// Whether the byte at a position can be read at once. At the end of the file there is nothing to wait for.
+fn is_readable_now(file: &OpenFile, position: u64) -> bool {
+    let mut byte = 0u8;
+    let vector = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let place = &raw const vector;
+    // SAFETY: the vector describes `byte`; both outlive the call.
+    let count = unsafe { libc::preadv2(file.raw(), place, 1, position as libc::off_t, libc::RWF_NOWAIT) };
+    count >= 0
+}
+
 /// How many bytes of a range lie in the page cache; `None` if the kernel cannot say (cachestat is of Linux 6.5).
-pub(crate) fn resident_bytes(file: &OpenFile, position: u64, length: u64) -> Option<u64> {
+fn resident_bytes(file: &OpenFile, position: u64, length: u64) -> Option<u64> {
     #[repr(C)]
     struct Range {
         position: u64,

@@ -1,14 +1,15 @@
 //! File to socket without a copy through this process.
 //!
-//! While the page cache has the range (asked by `cachestat`), `sendfile` on the reactor's own thread is cheapest: it neither
-//! blocks on the disk nor on the socket. What the cache lacks goes file → pipe → socket by two splices, which run on kernel
-//! workers, so that the disk never stalls the reactor. A full socket answers EAGAIN to both, and is polled for.
+//! While the page cache has the range, `sendfile` on the reactor's own thread is cheapest: it blocks neither on the disk nor
+//! on the socket. What the cache lacks goes file → pipe → socket by two splices, which run on kernel workers, so that the
+//! disk never stalls the reactor; once a range was missing its neighbours go that way too, for the kernel reads ahead and
+//! they are on their way (see [`is_resident`]). A full socket answers EAGAIN to both, and is polled for.
 
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::file::{OpenFile, resident_bytes};
+use super::file::{OpenFile, is_resident, note_miss};
 use super::net::{Socket, send_resident};
 use super::pipe::Pipe;
 use crate::limits::{SENDFILE_BYTES, SPLICE_BYTES};
@@ -30,6 +31,7 @@ pub(crate) async fn send(
             from_cache(socket, file, position, count as usize).await?
         } else {
             let count = left.min(SPLICE_BYTES as u64);
+            note_miss(file, position + count);
             through_pipe(socket, file, position, count as usize).await?
         };
         position += sent as u64;
@@ -39,11 +41,6 @@ pub(crate) async fn send(
         }
     }
     Ok(())
-}
-
-fn is_resident(file: &OpenFile, position: u64, count: u64) -> bool {
-    // Whole pages are counted, so a range that lies in the cache counts at least its length.
-    resident_bytes(file, position, count).is_some_and(|resident| resident >= count)
 }
 
 async fn writable(socket: &Rc<Socket>) -> io::Result<()> {
