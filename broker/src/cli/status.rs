@@ -2,12 +2,16 @@
 
 use std::io::Write as _;
 
+use wire::kafka::Str;
+use wire::kafka::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use wire::kafka::describe_log_dirs::DescribeLogDirsRequest;
 
 use super::cluster::{Cluster, Missing};
 use super::error::CliError;
 use super::topic::counted;
 use crate::args::ServerArgs;
+
+const RESOURCE_BROKER: i8 = 4;
 
 /// Runs the command.
 pub(super) fn run(args: &ServerArgs) -> Result<(), CliError> {
@@ -18,7 +22,10 @@ pub(super) fn run(args: &ServerArgs) -> Result<(), CliError> {
     for broker in &metadata.brokers {
         let rack = broker.rack.as_deref().map_or_else(String::new, |rack| format!(", rack {rack}"));
         let controller = if broker.node_id == metadata.controller_id { ", controller" } else { "" };
-        writeln!(out, "  broker {} at {}:{}{rack}{controller}", broker.node_id, &*broker.host, broker.port)?;
+        let shards = shards(&mut cluster, broker.node_id)?
+            .map_or_else(String::new, |count| format!(", {}", counted(count, "shard")));
+        let (id, host, port) = (broker.node_id, &*broker.host, broker.port);
+        writeln!(out, "  broker {id} at {host}:{port}{rack}{shards}{controller}")?;
         print_folders(&mut cluster, broker.node_id, &mut out)?;
     }
     let own: Vec<_> = metadata.topics.iter().filter(|topic| !topic.is_internal).collect();
@@ -29,6 +36,23 @@ pub(super) fn run(args: &ServerArgs) -> Result<(), CliError> {
         writeln!(out, "{} without a leader", counted(without, "partition"))?;
     }
     Ok(())
+}
+
+/// How many shards a broker has; Kafka has none.
+fn shards(cluster: &mut Cluster, node: i32) -> Result<Option<usize>, CliError> {
+    let resource = DescribeConfigsResource {
+        resource_type: RESOURCE_BROKER,
+        resource_name: Str::from(node.to_string()),
+        configuration_keys: Some(vec![Str::from("cores")]),
+    };
+    let connection = cluster.node(node)?;
+    if !connection.knows::<DescribeConfigsRequest>() {
+        return Ok(None);
+    }
+    let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
+    let results = connection.call(&request)?.results;
+    let cores = results.iter().flat_map(|result| &result.configs).find(|config| &*config.name == "cores");
+    Ok(cores.and_then(|config| config.value.as_deref()?.parse().ok()))
 }
 
 fn print_folders(cluster: &mut Cluster, node: i32, out: &mut impl std::io::Write) -> Result<(), CliError> {

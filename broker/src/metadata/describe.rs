@@ -64,11 +64,14 @@ pub fn broker(image: &MetadataImage, node: Option<NodeId>) -> Vec<Described> {
         let own = node.and_then(|node| image.broker_overrides(Some(node))).and_then(|all| all.get(name));
         let shared = image.broker_overrides(None).and_then(|all| all.get(name));
         let started = image.settings().explicit(name);
+        // How many cores "all" came to, which nobody can see from outside otherwise.
+        let shards =
+            (name == "cores" && node == Some(image.local_node())).then(|| image.shards().to_string());
         let places = [
             (ConfigSource::Broker, own.map(String::as_str)),
             (ConfigSource::Cluster, shared.map(String::as_str)),
             (ConfigSource::Static, started.filter(|_| node.is_some())),
-            (ConfigSource::Default, definition.default.filter(|_| node.is_some())),
+            (ConfigSource::Default, shards.as_deref().or(definition.default).filter(|_| node.is_some())),
         ];
         let synonyms: Vec<_> = places
             .into_iter()
@@ -164,6 +167,7 @@ mod tests {
         assert_eq!(segment.synonyms.len(), 3);
         assert_eq!(of(&all, "log.retention.hours").source, ConfigSource::Static);
         assert!(of(&all, "node.id").read_only);
+        assert_eq!(of(&all, "cores").value.as_deref(), Some("0"), "the shards of the image");
         assert_eq!(of(&all, "broker.rack").value, None);
         let cluster = broker(&image(), None);
         assert_eq!(cluster.len(), 1);
