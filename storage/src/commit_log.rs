@@ -1,0 +1,657 @@
+//! Group commit: everything the shard's logs stage goes into one sequence of commits, each one write and one sync.
+//!
+//! **Contract.** [`CommitLog::append`] copies the bytes into the commit being filled and fixes their place in the
+//! order; it does not wait. [`CommitLog::durable`] waits until a commit *and all before it* are on disk. Commits are
+//! started by one task: at once when none is in flight (at the end of the turn, so that all requests of the turn share
+//! it), beside others only with [`COMMIT_EAGER_BYTES`] staged, up to [`COMMITS_IN_FLIGHT_MAX`]. They may finish in any
+//! order and are acknowledged in theirs. A buffer is frozen, header and checksums included, before it is written, and
+//! readers get slices of the same memory.
+//!
+//! **Failure.** A write or sync that fails poisons the log, for good: nothing of the failed commit or behind it is
+//! acknowledged, whoever waits gets the error at once, nothing is taken any more. A sync is never tried again.
+//!
+//! **On a crash** the commits up to the last acknowledged one are whole on disk; behind it anything may be missing
+//! or torn. `format` has what recovery needs to tell one from the other.
+
+pub(crate) mod format;
+pub(crate) mod ring;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::ops::Range;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use reactor::sync::Notify;
+use reactor::{Commit, Instant, SyncMethod};
+use wire::kafka::record_batch::{set_base_offset, set_leader_epoch};
+
+use crate::error::{StageError, StorageError};
+use crate::limits::{
+    BLOCK, COMMIT_BYTES_MAX, COMMIT_EAGER_BYTES, COMMITS_IN_FLIGHT_MAX, RING_RESERVE_ONE_IN,
+};
+use crate::log::core::{LogCell, Slot};
+use crate::tail::{Chunk, Edges, Place};
+use crate::types::{LeaderEpoch, Offset, Position};
+use format::{CommitHeader, ENTRY_BYTES, Entry, EntryKind, HEADER_BYTES};
+use ring::{Ring, RingFile};
+
+/// Place of an entry in the order of all: the commit's sequence, then the entry's number in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Lsn {
+    pub(crate) sequence: u64,
+    pub(crate) entry: u32,
+}
+
+/// What a commit log begins with, from recovery.
+pub(crate) struct Beginning {
+    pub(crate) ring: Ring,
+    pub(crate) ring_id: u128,
+    pub(crate) incarnation: u64,
+    /// The newest commit that is durable, and the CRC of its header.
+    pub(crate) durable: u64,
+    pub(crate) previous_crc: u32,
+    /// The newest durable checkpoint.
+    pub(crate) checkpoint: u64,
+    /// Recovered commits that logs have slices of, oldest first.
+    pub(crate) retained: Vec<Retained>,
+}
+
+/// Bounds of a commit log.
+#[derive(Clone, Copy)]
+pub(crate) struct CommitLimits {
+    pub(crate) ring_bytes_max: u64,
+    pub(crate) dirty_bytes: u64,
+    pub(crate) tail_bytes: u64,
+    pub(crate) commit_bytes_max: usize,
+    pub(crate) method: SyncMethod,
+    pub(crate) fail_from: Option<u64>,
+}
+
+/// Counters of a commit log since its start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CommitStats {
+    /// Commits that became durable.
+    pub commits: u64,
+    /// Their bytes, padding included.
+    pub bytes: u64,
+    /// Entries in them.
+    pub entries: u64,
+    /// Sum of the times from write to durable, in microseconds.
+    pub latency_us_sum: u64,
+    /// Commits by latency: the n-th counts those of less than 2^n microseconds that no lower one counts.
+    pub latency_us_log2: [u64; 24],
+}
+
+/// One entry that a commit in the making or in flight holds.
+struct Placed {
+    cell: Rc<LogCell>,
+    chunk: Option<PlacedChunk>,
+    /// Offset and place up to which its log is flushed when the commit is durable.
+    flushes: Option<(Offset, Place)>,
+}
+
+struct PlacedChunk {
+    at: Place,
+    range: Range<usize>,
+    base_offset: Offset,
+    next_offset: Offset,
+    edges: Edges,
+}
+
+struct Sealed {
+    sequence: u64,
+    bytes: Bytes,
+    placed: Vec<Placed>,
+}
+
+struct InFlight {
+    sealed: Sealed,
+    commit: Commit,
+    started: Instant,
+}
+
+/// A durable commit whose buffer readers may still be served from.
+pub(crate) struct Retained {
+    pub(crate) sequence: u64,
+    pub(crate) bytes: usize,
+    pub(crate) cells: Vec<Rc<LogCell>>,
+}
+
+struct State {
+    ring: Ring,
+    /// Its length is 0 while no commit is being filled.
+    buffer: BytesMut,
+    placed: Vec<Placed>,
+    sealed: VecDeque<Sealed>,
+    in_flight: VecDeque<InFlight>,
+    /// Sequence of the commit being filled.
+    next: u64,
+    durable: u64,
+    previous_crc: u32,
+    checkpoint: u64,
+    waiters: VecDeque<(u64, Rc<Notify>)>,
+    poisoned: Option<Arc<str>>,
+    retained: VecDeque<Retained>,
+    retained_bytes: usize,
+    stats: CommitStats,
+}
+
+struct Inner {
+    state: RefCell<State>,
+    ring_id: u128,
+    incarnation: u64,
+    limits: CommitLimits,
+    /// Appended bytes that writeback has not handled.
+    dirty: Cell<u64>,
+    /// Appends are refused: the store is closing.
+    refusing: Cell<bool>,
+    stopped: Cell<bool>,
+    /// Tells the committing task that there is something to do.
+    wake: Notify,
+    /// Tells maintenance that the ring fills or memory is short.
+    pressure: Rc<Notify>,
+    /// Those who wait to be admitted, first come first served.
+    queue: RefCell<VecDeque<Rc<Notify>>>,
+}
+
+/// The commit log of a shard. Cloning gives another handle of the same.
+#[derive(Clone)]
+pub(crate) struct CommitLog {
+    inner: Rc<Inner>,
+}
+
+impl CommitLog {
+    /// A commit log that goes on where recovery ended. Spawns its task.
+    pub(crate) fn start(beginning: Beginning, limits: CommitLimits, pressure: Rc<Notify>) -> Self {
+        let state = State {
+            ring: beginning.ring,
+            buffer: BytesMut::new(),
+            placed: Vec::new(),
+            sealed: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            next: beginning.durable + 1,
+            durable: beginning.durable,
+            previous_crc: beginning.previous_crc,
+            checkpoint: beginning.checkpoint,
+            waiters: VecDeque::new(),
+            poisoned: None,
+            retained_bytes: beginning.retained.iter().map(|commit| commit.bytes).sum(),
+            retained: beginning.retained.into(),
+            stats: CommitStats::default(),
+        };
+        let inner = Rc::new(Inner {
+            state: RefCell::new(state),
+            ring_id: beginning.ring_id,
+            incarnation: beginning.incarnation,
+            limits,
+            dirty: Cell::new(0),
+            refusing: Cell::new(false),
+            stopped: Cell::new(false),
+            wake: Notify::new(),
+            pressure,
+            queue: RefCell::default(),
+        });
+        inner.evict(&mut inner.state.borrow_mut());
+        reactor::spawn(reactor::Priority::Latency, "commit-log", run(Rc::clone(&inner))).detach();
+        Self { inner }
+    }
+
+    /// Stages a batch at its slot; returns the sequence of the commit with which it is durable.
+    pub(crate) fn append(&self, cell: &Rc<LogCell>, slot: &Slot, epoch: LeaderEpoch, batch: &[u8]) -> u64 {
+        let inner = &self.inner;
+        let mut state = inner.state.borrow_mut();
+        let room = inner.limits.commit_bytes_max - HEADER_BYTES - ENTRY_BYTES;
+        let mut sequence = 0;
+        let mut at = 0;
+        while at < batch.len() {
+            let length = (batch.len() - at).min(room);
+            let entry = Entry {
+                kind: EntryKind::Append,
+                log: cell.id,
+                segment: slot.at.segment,
+                position: Position(slot.at.position + at as u64),
+                offset: slot.base_offset,
+                total: batch.len() as u32,
+                fragment_at: at as u32,
+                epoch,
+                length: length as u32,
+            };
+            let range = inner.put(&mut state, &entry, &batch[at..at + length]);
+            if at == 0 {
+                // The first piece is never smaller than the header: a cut append begins in an empty commit.
+                let copy = &mut state.buffer[range.clone()];
+                set_base_offset(copy, slot.base_offset.0);
+                set_leader_epoch(copy, epoch.0);
+            }
+            let end = Place { segment: slot.at.segment, position: entry.position.0 + length as u64 };
+            let edges = match (at == 0, entry.completes()) {
+                (true, true) => Edges::Whole,
+                (true, false) => Edges::First,
+                (false, false) => Edges::Middle,
+                (false, true) => Edges::Last,
+            };
+            let chunk = PlacedChunk {
+                at: Place { segment: slot.at.segment, position: entry.position.0 },
+                range,
+                base_offset: slot.base_offset,
+                next_offset: slot.next_offset,
+                edges,
+            };
+            let flushes = entry.completes().then_some((slot.next_offset, end));
+            state.placed.push(Placed { cell: Rc::clone(cell), chunk: Some(chunk), flushes });
+            sequence = state.next;
+            at += length;
+        }
+        drop(state);
+        inner.dirty.set(inner.dirty.get() + batch.len() as u64);
+        inner.wake.notify_one();
+        sequence
+    }
+
+    /// Stages an entry that is not an append, beyond admission; returns its sequence.
+    pub(crate) fn note(&self, cell: &Rc<LogCell>, entry: &Entry, payload: &[u8]) -> u64 {
+        assert!(payload.len() < BLOCK as usize && entry.kind != EntryKind::Append);
+        let mut state = self.inner.state.borrow_mut();
+        self.inner.put(&mut state, entry, payload);
+        state.placed.push(Placed { cell: Rc::clone(cell), chunk: None, flushes: None });
+        let sequence = state.next;
+        drop(state);
+        self.inner.wake.notify_one();
+        sequence
+    }
+
+    /// Waits until the commit of this sequence and all before it are on disk.
+    pub(crate) async fn durable(&self, sequence: u64) -> Result<(), StorageError> {
+        let notify = {
+            let mut state = self.inner.state.borrow_mut();
+            if state.durable >= sequence {
+                return Ok(());
+            }
+            if let Some(cause) = &state.poisoned {
+                return Err(StorageError::Poisoned(Arc::clone(cause)));
+            }
+            assert!(sequence <= state.next);
+            state.waiter(sequence)
+        };
+        notify.notified().await;
+        let state = self.inner.state.borrow();
+        match &state.poisoned {
+            _ if state.durable >= sequence => Ok(()),
+            Some(cause) => Err(StorageError::Poisoned(Arc::clone(cause))),
+            None => Err(StorageError::Gone),
+        }
+    }
+
+    /// The place that the next entry will have: everything staged so far is before it.
+    pub(crate) fn lsn(&self) -> Lsn {
+        let state = self.inner.state.borrow();
+        Lsn { sequence: state.next, entry: state.placed.len() as u32 }
+    }
+
+    /// The newest sequence that has an entry; 0 when nothing was ever staged.
+    pub(crate) fn staged(&self) -> u64 {
+        let state = self.inner.state.borrow();
+        if state.placed.is_empty() { state.next - 1 } else { state.next }
+    }
+
+    /// Whether an append of `bytes` can be staged now; why not, if not.
+    pub(crate) fn check(&self, bytes: usize) -> Result<(), StageError> {
+        let inner = &self.inner;
+        let max = self.append_max();
+        if bytes > max {
+            return Err(StageError::TooLarge { max });
+        }
+        let state = inner.state.borrow();
+        if state.poisoned.is_some() {
+            return Err(StageError::Poisoned);
+        }
+        if inner.refusing.get() {
+            return Err(StageError::Gone);
+        }
+        let waiting: usize = state.sealed.iter().map(|sealed| sealed.bytes.len()).sum();
+        let entries = 2 + bytes / inner.limits.commit_bytes_max;
+        let needed = bytes + entries * (BLOCK as usize + HEADER_BYTES + ENTRY_BYTES);
+        let needed = needed + waiting + state.buffer.len() + inner.limits.commit_bytes_max;
+        let reserve = state.ring.total() / RING_RESERVE_ONE_IN;
+        let dirty = inner.dirty.get();
+        let budget = inner.limits.dirty_bytes;
+        // A batch near the budget or above it gets in when not much else is there.
+        let too_dirty = dirty + bytes as u64 > budget && dirty > budget / 4;
+        if state.ring.free() < reserve + needed as u64 || too_dirty {
+            return Err(StageError::Full);
+        }
+        Ok(())
+    }
+
+    /// Largest append that the fully grown ring takes.
+    pub(crate) fn append_max(&self) -> usize {
+        (self.inner.limits.ring_bytes_max / 5 * 2).min(i32::MAX as u64) as usize
+    }
+
+    /// Waits until an append of `bytes` can be staged, behind those who asked earlier. Stage in the same poll.
+    pub(crate) async fn admit(&self, bytes: usize) -> Result<(), StageError> {
+        if self.inner.queue.borrow().is_empty() {
+            match self.check(bytes) {
+                Err(StageError::Full) => {}
+                decided => return decided,
+            }
+        }
+        let place = Queued { inner: &self.inner, notify: Rc::new(Notify::new()) };
+        self.inner.queue.borrow_mut().push_back(Rc::clone(&place.notify));
+        self.inner.pressure.notify_one();
+        loop {
+            let first =
+                self.inner.queue.borrow().front().is_some_and(|first| Rc::ptr_eq(first, &place.notify));
+            if first {
+                match self.check(bytes) {
+                    Err(StageError::Full) => {}
+                    decided => return decided,
+                }
+            }
+            place.notify.notified().await;
+        }
+    }
+
+    /// Appends wait to be admitted.
+    pub(crate) fn has_queue(&self) -> bool {
+        !self.inner.queue.borrow().is_empty()
+    }
+
+    /// Writeback has gone through this many bytes.
+    pub(crate) fn handled(&self, bytes: u64) {
+        assert!(bytes <= self.inner.dirty.get());
+        self.inner.dirty.set(self.inner.dirty.get() - bytes);
+        self.inner.admit_next();
+    }
+
+    /// Bytes that were recovered and are to be handled.
+    pub(crate) fn recovered_dirty(&self, bytes: u64) {
+        self.inner.dirty.set(self.inner.dirty.get() + bytes);
+    }
+
+    /// Appended bytes that writeback has not gone through.
+    pub(crate) fn dirty(&self) -> u64 {
+        self.inner.dirty.get()
+    }
+
+    /// A checkpoint is durable that needs no commit up to `sequence`.
+    pub(crate) fn reclaim(&self, checkpoint: u64, sequence: u64) {
+        let mut state = self.inner.state.borrow_mut();
+        assert!(state.checkpoint < checkpoint && sequence <= state.durable);
+        state.checkpoint = checkpoint;
+        state.ring.reclaim(sequence);
+        drop(state);
+        self.inner.wake.notify_one();
+        self.inner.admit_next();
+    }
+
+    /// Another file for the ring.
+    pub(crate) fn grow(&self, file: RingFile) {
+        self.inner.state.borrow_mut().ring.add(file);
+        self.inner.wake.notify_one();
+        self.inner.admit_next();
+    }
+
+    /// Calls `f` with the ring.
+    pub(crate) fn with_ring<T>(&self, f: impl FnOnce(&Ring) -> T) -> T {
+        f(&self.inner.state.borrow().ring)
+    }
+
+    /// The newest durable sequence.
+    pub(crate) fn durable_sequence(&self) -> u64 {
+        self.inner.state.borrow().durable
+    }
+
+    /// Why the log takes nothing any more.
+    pub(crate) fn poisoned(&self) -> Option<Arc<str>> {
+        self.inner.state.borrow().poisoned.clone()
+    }
+
+    /// Fails the log from outside, for instance because its checkpoint cannot be written.
+    pub(crate) fn poison(&self, cause: &str) {
+        self.inner.poison(cause);
+    }
+
+    pub(crate) fn stats(&self) -> CommitStats {
+        self.inner.state.borrow().stats
+    }
+
+    /// Bytes of commit buffers kept for readers.
+    pub(crate) fn retained_bytes(&self) -> usize {
+        self.inner.state.borrow().retained_bytes
+    }
+
+    /// Takes no appends any more.
+    pub(crate) fn refuse(&self) {
+        self.inner.refusing.set(true);
+        self.inner.admit_next();
+    }
+
+    /// Takes no appends any more; the task ends when what is staged is durable.
+    pub(crate) fn stop(&self) {
+        self.refuse();
+        self.inner.stopped.set(true);
+        self.inner.wake.notify_one();
+    }
+}
+
+/// A place in the queue for admission, left when dropped.
+struct Queued<'a> {
+    inner: &'a Inner,
+    notify: Rc<Notify>,
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.inner.queue.borrow_mut().retain(|other| !Rc::ptr_eq(other, &self.notify));
+        self.inner.admit_next();
+    }
+}
+
+impl State {
+    /// What those wait on who wait for `sequence`.
+    fn waiter(&mut self, sequence: u64) -> Rc<Notify> {
+        let index = self.waiters.partition_point(|(waited, _)| *waited < sequence);
+        if self.waiters.get(index).is_none_or(|(waited, _)| *waited != sequence) {
+            self.waiters.insert(index, (sequence, Rc::new(Notify::new())));
+        }
+        Rc::clone(&self.waiters[index].1)
+    }
+}
+
+impl Inner {
+    fn admit_next(&self) {
+        let first = self.queue.borrow().front().cloned();
+        if let Some(first) = first {
+            first.notify_one();
+        }
+    }
+
+    /// Writes an entry into the commit being filled, after sealing it if there is no room; returns where its payload
+    /// lies in the buffer.
+    fn put(&self, state: &mut State, entry: &Entry, payload: &[u8]) -> Range<usize> {
+        let length = ENTRY_BYTES + payload.len();
+        let padded = |bytes: usize| bytes.next_multiple_of(BLOCK as usize);
+        let open = state.buffer.len();
+        if open > 0 {
+            let end = open + length;
+            if end > self.limits.commit_bytes_max || padded(end) > state.buffer.capacity() {
+                self.seal(state);
+            }
+        }
+        if state.buffer.is_empty() {
+            if padded(HEADER_BYTES + length) > state.buffer.capacity() {
+                state.buffer = reactor::aligned(COMMIT_BYTES_MAX);
+            }
+            state.buffer.resize(HEADER_BYTES, 0);
+        }
+        let capacity = state.buffer.capacity();
+        state.buffer.extend_from_slice(&entry.encode());
+        let start = state.buffer.len();
+        state.buffer.extend_from_slice(payload);
+        assert!(state.buffer.capacity() == capacity, "a commit buffer never moves");
+        start..state.buffer.len()
+    }
+
+    /// Ends the commit being filled: header, checksums and padding; gives the logs their slices of it.
+    fn seal(&self, state: &mut State) {
+        let length = state.buffer.len();
+        assert!(length > HEADER_BYTES && !state.placed.is_empty());
+        let header = CommitHeader {
+            ring_id: self.ring_id,
+            incarnation: self.incarnation,
+            sequence: state.next,
+            length: length as u32,
+            entries: state.placed.len() as u32,
+            previous_crc: state.previous_crc,
+            body_crc: crc32c::crc32c(&state.buffer[HEADER_BYTES..]),
+            durable: state.durable,
+            checkpoint: state.checkpoint,
+        };
+        let (bytes, crc) = header.encode();
+        state.buffer[..HEADER_BYTES].copy_from_slice(&bytes);
+        let padded = length.next_multiple_of(BLOCK as usize);
+        state.buffer.resize(padded, 0);
+        let bytes = state.buffer.split_to(padded).freeze();
+        assert!(reactor::is_aligned(&bytes));
+        let mut placed = std::mem::take(&mut state.placed);
+        for entry in &mut placed {
+            let Some(chunk) = entry.chunk.take() else { continue };
+            entry.cell.push_chunk(Chunk {
+                at: chunk.at,
+                bytes: bytes.slice(chunk.range),
+                sequence: state.next,
+                base_offset: chunk.base_offset,
+                next_offset: chunk.next_offset,
+                edges: chunk.edges,
+            });
+        }
+        state.sealed.push_back(Sealed { sequence: state.next, bytes, placed });
+        state.previous_crc = crc;
+        state.next += 1;
+    }
+
+    /// Starts what the rules of group commit allow now.
+    fn submit_ready(&self) {
+        let state = &mut *self.state.borrow_mut();
+        while state.poisoned.is_none() && state.in_flight.len() < COMMITS_IN_FLIGHT_MAX {
+            if state.sealed.is_empty() {
+                let staged = state.buffer.len();
+                if staged == 0 || (!state.in_flight.is_empty() && staged < COMMIT_EAGER_BYTES) {
+                    return;
+                }
+                self.seal(state);
+            }
+            let Some(sealed) = state.sealed.front() else { return };
+            let Some((file, at)) = state.ring.place(sealed.bytes.len() as u64, sealed.sequence) else {
+                self.pressure.notify_one();
+                return;
+            };
+            let Some(sealed) = state.sealed.pop_front() else { return };
+            // A test's failing disk: the write goes where no file can be that long.
+            let failing = self.limits.fail_from.is_some_and(|from| sealed.sequence >= from);
+            let at = if failing { i64::MAX as u64 / BLOCK * BLOCK } else { at };
+            let commit = file.write_and_sync(sealed.bytes.clone(), at, self.limits.method);
+            state.in_flight.push_back(InFlight { sealed, commit, started: reactor::now() });
+        }
+    }
+
+    /// The oldest commit in flight is durable.
+    fn acknowledge(&self) {
+        let mut state = self.state.borrow_mut();
+        let Some(InFlight { sealed, started, .. }) = state.in_flight.pop_front() else { return };
+        assert!(sealed.sequence == state.durable + 1);
+        state.durable = sealed.sequence;
+        let us = started.elapsed().as_micros() as u64;
+        let stats = &mut state.stats;
+        stats.commits += 1;
+        stats.bytes += sealed.bytes.len() as u64;
+        stats.entries += sealed.placed.len() as u64;
+        stats.latency_us_sum += us;
+        stats.latency_us_log2[(64 - us.leading_zeros() as usize).min(23)] += 1;
+        let mut cells = Vec::with_capacity(sealed.placed.len());
+        for placed in sealed.placed {
+            if let Some((offset, at)) = placed.flushes {
+                placed.cell.flush_to(offset, at);
+            }
+            cells.push(placed.cell);
+        }
+        let bytes = sealed.bytes.len();
+        state.retained_bytes += bytes;
+        state.retained.push_back(Retained { sequence: sealed.sequence, bytes, cells });
+        while state.waiters.front().is_some_and(|(sequence, _)| *sequence <= sealed.sequence) {
+            if let Some((_, notify)) = state.waiters.pop_front() {
+                notify.notify_all();
+            }
+        }
+        self.evict(&mut state);
+        let total = state.ring.total();
+        let crowded = state.ring.free() < total - total / crate::limits::CHECKPOINT_AT_ONE_IN;
+        drop(state);
+        if crowded || self.dirty.get() > self.limits.dirty_bytes / 2 {
+            self.pressure.notify_one();
+        }
+    }
+
+    /// Gives up the oldest commit buffers until the tail is within its budget.
+    fn evict(&self, state: &mut State) {
+        while state.retained_bytes as u64 > self.limits.tail_bytes {
+            let Some(oldest) = state.retained.pop_front() else { return };
+            state.retained_bytes -= oldest.bytes;
+            for cell in oldest.cells {
+                cell.release(oldest.sequence);
+            }
+        }
+    }
+
+    fn poison(&self, cause: &str) {
+        let waiters = {
+            let mut state = self.state.borrow_mut();
+            if state.poisoned.is_none() {
+                tracing::error!(cause, "commit log poisoned: nothing is accepted until a restart");
+                state.poisoned = Some(cause.into());
+            }
+            std::mem::take(&mut state.waiters)
+        };
+        for (_, notify) in waiters {
+            notify.notify_all();
+        }
+        self.admit_next();
+    }
+}
+
+/// The committing task.
+async fn run(inner: Rc<Inner>) {
+    loop {
+        inner.submit_ready();
+        let idle = inner.state.borrow().in_flight.is_empty();
+        if idle && inner.stopped.get() {
+            return;
+        }
+        let mut woken = pin!(inner.wake.notified());
+        let finished = poll_fn(|context| {
+            if let Some(oldest) = inner.state.borrow_mut().in_flight.front_mut()
+                && let Poll::Ready(result) = Pin::new(&mut oldest.commit).poll(context)
+            {
+                return Poll::Ready(Some(result));
+            }
+            woken.as_mut().poll(context).map(|()| None)
+        })
+        .await;
+        match finished {
+            Some(Ok(())) => inner.acknowledge(),
+            Some(Err(error)) => {
+                inner.poison(&error.to_string());
+                let abandoned = std::mem::take(&mut inner.state.borrow_mut().in_flight);
+                drop(abandoned);
+                return;
+            }
+            None => {}
+        }
+    }
+}

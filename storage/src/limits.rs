@@ -1,0 +1,58 @@
+//! The bounds of every queue, buffer and file in this crate, by name.
+
+use std::time::Duration;
+
+/// Unit of direct I/O: commits, segment writes and positions of commits are multiples of it.
+pub const BLOCK: u64 = 4096;
+/// Most bytes of one commit, header and padding included. A longer append is cut over several.
+pub const COMMIT_BYTES_MAX: usize = 1 << 20;
+/// Commits written at the same time.
+pub const COMMITS_IN_FLIGHT_MAX: usize = 4;
+/// Staged bytes from which a commit starts although another is in flight.
+pub const COMMIT_EAGER_BYTES: usize = 64 << 10;
+/// Size of the first ring file: what a start must write before it can serve.
+pub const RING_FIRST_FILE_BYTES: u64 = 8 << 20;
+/// Size of the ring files made behind a running broker.
+pub const RING_FILE_BYTES: u64 = 16 << 20;
+/// Smallest ring file: two commits of the smallest kind.
+pub const RING_FILE_BYTES_MIN: u64 = 64 << 10;
+/// Files of a ring, which bounds what recovery opens.
+pub const RING_FILES_MAX: usize = 4096;
+/// Bytes of zeros written at a time when a ring file is made.
+pub const RING_FILL_BYTES: usize = 1 << 20;
+/// One part in this many of the ring is kept for the log's own entries (carried blocks), out of reach of appends.
+pub const RING_RESERVE_ONE_IN: u64 = 4;
+/// A checkpoint begins when one part in this many of the ring is in use.
+pub const CHECKPOINT_AT_ONE_IN: u64 = 4;
+/// Commits timed by the probe at start.
+pub const PROBE_COMMITS: usize = 16;
+/// Bytes of one write to a segment.
+pub const SEGMENT_WRITE_BYTES: usize = 1 << 20;
+/// Segment bytes reserved ahead for partitions that write much.
+pub const SEGMENT_AHEAD_BYTES: u64 = 16 << 20;
+/// A writeback of this many bytes or more makes a partition one that writes much.
+pub const SEGMENT_AHEAD_FROM_BYTES: u64 = 1 << 20;
+/// Partitions written back at the same time.
+pub const WRITEBACKS_MAX: usize = 8;
+/// Bytes read at a time when batch headers are walked.
+pub const WALK_BYTES: usize = 16 << 10;
+/// Largest batch that is read into memory as a whole (Kafka's own bound on a batch is `i32::MAX`).
+pub const BATCH_BYTES_MAX: usize = 128 << 20;
+/// Decompressed bytes that a search by time looks through in one batch.
+pub const TIME_SEARCH_BYTES_MAX: usize = 256 << 20;
+/// Segments whose descriptor and indexes are kept ready for readers.
+pub const COLD_SEGMENTS_MAX: usize = 512;
+/// Bytes of indexes kept for readers of old segments.
+pub const COLD_INDEX_BYTES_MAX: usize = 32 << 20;
+/// Bytes of one checkpoint frame, about: longer checkpoints are cut between logs.
+pub const CHECKPOINT_FRAME_BYTES: usize = 256 << 10;
+/// Bytes of one checkpoint frame that is believed when read.
+pub const CHECKPOINT_FRAME_BYTES_MAX: usize = 512 << 20;
+/// Deltas may outgrow the snapshot they follow by this much before a new one is written.
+pub const CHECKPOINT_DELTA_BYTES_MIN: u64 = 1 << 20;
+/// How often an idle store looks at its disk and its timers.
+pub const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
+/// How long maintenance waits after a failed write before it tries again.
+pub const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+/// Files unlinked in one go before other tasks get their turn.
+pub const UNLINKS_A_TURN: usize = 16;

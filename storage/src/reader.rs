@@ -1,0 +1,282 @@
+//! From an offset to bytes: slices of memory for the newest batches, ranges of files for older ones.
+//!
+//! Nothing is copied: a part in memory is a slice of a commit buffer, a part in a file is for the network to send
+//! from the page cache. A read is of whole batches at its start and ends at a batch's end where that is known for
+//! free; a cut last batch is normal in Kafka's protocol. Parts lie wholly below the flushed offset.
+
+use bytes::Bytes;
+use reactor::{File, SharedFile};
+
+use crate::error::{ReadError, StorageError};
+use crate::log::Log;
+use crate::log::core::{Health, LogCore};
+use crate::offset_index::OffsetIndex;
+use crate::segment_reader::SegmentReader;
+use crate::tail::Place;
+use crate::types::{Offset, SegmentBase};
+
+/// How often a read begins again because the log was truncated meanwhile.
+const ATTEMPTS: usize = 4;
+
+/// A piece of a read.
+#[derive(Clone, Debug)]
+pub enum ReadPart {
+    /// Bytes in memory.
+    Memory(Bytes),
+    /// Bytes of a segment file, which stays readable also when it is unlinked.
+    File {
+        /// The file, opened through the page cache.
+        file: SharedFile,
+        /// First byte.
+        position: u64,
+        /// Number of bytes; the file has them.
+        len: usize,
+    },
+}
+
+impl ReadPart {
+    /// Bytes of this piece.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Memory(bytes) => bytes.len(),
+            Self::File { len, .. } => *len,
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What was read.
+#[derive(Clone, Debug, Default)]
+pub struct Read {
+    /// The bytes in order.
+    pub parts: Vec<ReadPart>,
+    /// How many.
+    pub bytes: usize,
+}
+
+impl Read {
+    fn of(parts: Vec<ReadPart>) -> Self {
+        let bytes = parts.iter().map(ReadPart::len).sum();
+        Self { parts, bytes }
+    }
+
+    /// Whether nothing was read.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// The bytes in one piece, read from the files where they lie there. For tools, tests and coordinators.
+    pub async fn into_bytes(self) -> std::io::Result<Bytes> {
+        let mut out = bytes::BytesMut::with_capacity(self.bytes);
+        for part in self.parts {
+            match part {
+                ReadPart::Memory(bytes) => out.extend_from_slice(&bytes),
+                ReadPart::File { file, position, len } => {
+                    let (read, back) = File::from_shared(file).read_at(out, len, position).await;
+                    out = back;
+                    if read? < len {
+                        return Err(std::io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+            }
+        }
+        Ok(out.freeze())
+    }
+}
+
+/// What a look at memory decided.
+enum Plan {
+    Done(Read),
+    Segment { base: SegmentBase, floor: Option<u64>, end: u64, limit: Offset, generation: u32 },
+}
+
+/// A batch found in a segment.
+#[derive(Clone, Copy)]
+struct Found {
+    base: SegmentBase,
+    position: u64,
+    size: u64,
+    limit: Offset,
+}
+
+/// See [`Log::read`].
+pub(crate) async fn read(
+    log: &Log,
+    from: Offset,
+    max_bytes: usize,
+    up_to: Offset,
+) -> Result<Read, ReadError> {
+    for _ in 0..ATTEMPTS {
+        let (base, floor, end, limit, generation) = match plan(log, from, max_bytes, up_to)? {
+            Plan::Done(read) => return Ok(read),
+            Plan::Segment { base, floor, end, limit, generation } => (base, floor, end, limit, generation),
+        };
+        let cold = match floor {
+            Some(_) => None,
+            None => match log.store.cold.indexes(log, base).await {
+                Ok(indexes) => Some(indexes),
+                Err(StorageError::Gone) => continue,
+                Err(error) => return Err(error.into()),
+            },
+        };
+        let relative = from.relative_to(base).unwrap_or(0);
+        let floor = floor.or(cold.as_ref().map(|cold| cold.offsets.floor(relative).0)).unwrap_or(0);
+        let mut reader = SegmentReader::new(log, base, end);
+        let (position, header) = match find(&mut reader, from, floor, end).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Read::default()),
+            Err(StorageError::Gone) => continue,
+            Err(error) if log.cell.core.borrow().generation == generation && !below_start(log, from) => {
+                return Err(error.into());
+            }
+            Err(_) => continue,
+        };
+        if header.next_offset() > limit.0 {
+            return Ok(Read::default());
+        }
+        let found = Found { base, position, size: header.size as u64, limit };
+        let file = match log.store.cold.file(log, base).await {
+            Ok(file) => Some(file),
+            Err(_) if below_start(log, from) => continue,
+            Err(StorageError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        let core = log.cell.core.borrow();
+        if core.generation != generation || core.segment(base).is_none() {
+            continue;
+        }
+        let offsets = cold.as_ref().map(|cold| &cold.offsets);
+        return Ok(gather(log, &core, found, max_bytes, offsets, file.as_ref())?);
+    }
+    Err(ReadError::Gone)
+}
+
+fn below_start(log: &Log, from: Offset) -> bool {
+    from < log.start_offset()
+}
+
+fn plan(log: &Log, from: Offset, max_bytes: usize, up_to: Offset) -> Result<Plan, ReadError> {
+    let core = log.cell.core.borrow();
+    match core.health {
+        Health::Gone => return Err(ReadError::Gone),
+        Health::Serving | Health::Offline => {}
+    }
+    if from < core.start || from > core.end {
+        return Err(ReadError::OffsetOutOfRange { start: core.start, end: core.end });
+    }
+    let limit = up_to.min(core.flushed);
+    if from >= limit {
+        return Ok(Plan::Done(Read::default()));
+    }
+    if let Some(index) = core.tail.batch_of(from) {
+        return Ok(Plan::Done(from_memory(&core, index, max_bytes, limit)));
+    }
+    let segment = &core.segments[core.segment_index(from)];
+    let relative = from.relative_to(segment.base).unwrap_or(0);
+    let floor = segment.indexes.as_ref().map(|indexes| indexes.offsets.floor(relative).0);
+    // A segment that is not finished has its indexes in memory; without any it is small or empty.
+    let floor = if segment.base == core.active().base { floor.or(Some(0)) } else { floor };
+    let end = core.flushed_bytes(segment);
+    Ok(Plan::Segment { base: segment.base, floor, end, limit, generation: core.generation })
+}
+
+/// Whole batches from memory.
+fn from_memory(core: &LogCore, index: usize, max_bytes: usize, limit: Offset) -> Read {
+    let mut parts = Vec::new();
+    let (mut bytes, mut whole, mut whole_bytes) = (0, 0, 0);
+    for chunk in core.tail.from(index) {
+        if chunk.next_offset > limit || (whole > 0 && bytes + chunk.bytes.len() > max_bytes) {
+            break;
+        }
+        bytes += chunk.bytes.len();
+        parts.push(ReadPart::Memory(chunk.bytes.clone()));
+        if chunk.edges.ends() {
+            (whole, whole_bytes) = (parts.len(), bytes);
+            if bytes >= max_bytes {
+                break;
+            }
+        }
+    }
+    parts.truncate(whole);
+    Read { parts, bytes: whole_bytes }
+}
+
+/// Walks from `floor` to the batch that holds `from`, or the first one after it.
+async fn find(
+    reader: &mut SegmentReader<'_>,
+    from: Offset,
+    floor: u64,
+    end: u64,
+) -> Result<Option<(u64, wire::kafka::record_batch::BatchHeader)>, StorageError> {
+    let mut position = floor;
+    while position < end {
+        let header = reader.header(position).await?;
+        if header.last_offset() >= from.0 {
+            return Ok(Some((position, header)));
+        }
+        position += header.size as u64;
+        if reactor::should_yield() {
+            reactor::yield_now().await;
+        }
+    }
+    Ok(None)
+}
+
+/// The parts from a found batch on, in its segment.
+fn gather(
+    log: &Log,
+    core: &LogCore,
+    found: Found,
+    max_bytes: usize,
+    cold: Option<&OffsetIndex>,
+    file: Option<&File>,
+) -> Result<Read, StorageError> {
+    let Some(segment) = core.segment(found.base) else { return Err(StorageError::Gone) };
+    let offsets = segment.indexes.as_ref().map(|indexes| &indexes.offsets).or(cold);
+    let first_end = found.position + found.size;
+    let limit_end = if found.limit >= segment.next_offset || found.limit == core.flushed {
+        core.flushed_bytes(segment)
+    } else {
+        let relative = found.limit.relative_to(found.base).unwrap_or(u32::MAX);
+        offsets.map_or(0, |offsets| offsets.floor(relative).0).max(first_end)
+    };
+    let mut end = limit_end.min(found.position.saturating_add(max_bytes as u64)).max(first_end);
+    if end < limit_end
+        && let Some(offsets) = offsets
+    {
+        let entries = offsets.entries();
+        let above = entries.partition_point(|entry| u64::from(entry.position) <= end);
+        let boundary = entries[..above].last().map_or(0, |entry| u64::from(entry.position));
+        if boundary >= first_end {
+            end = boundary;
+        }
+    }
+    let in_file = segment.written.max(segment.safe);
+    let mut parts = Vec::new();
+    let mut at = found.position;
+    while at < end {
+        let memory = core.memory(found.base, at, end);
+        if !memory.is_empty() {
+            at += memory.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
+            parts.extend(memory.into_iter().map(ReadPart::Memory));
+            continue;
+        }
+        let next = core.tail.from(core.tail.index_of(Place { segment: found.base, position: at })).next();
+        let next = next.filter(|chunk| chunk.at.segment == found.base).map_or(end, |chunk| chunk.at.position);
+        let stop = end.min(in_file).min(next);
+        let Some(file) = file.filter(|_| stop > at) else {
+            let dir = log.store.log_dir(log.cell.id, &core.name);
+            return Err(StorageError::corrupt(
+                dir,
+                format!("bytes at {at} of segment {} are nowhere", found.base),
+            ));
+        };
+        parts.push(ReadPart::File { file: file.share(), position: at, len: (stop - at) as usize });
+        at = stop;
+    }
+    Ok(Read::of(parts))
+}

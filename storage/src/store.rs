@@ -1,0 +1,317 @@
+//! One shard's storage: its commit log, its logs, and what runs behind them.
+//!
+//! **Contract.** [`Store::open`] recovers, and when it returns everything acknowledged before is readable and new
+//! appends can be staged. [`Store::close`] brings everything into segments and writes a checkpoint, so that the next
+//! start has nothing to replay; dropping a store without it is a crash, by design the same to recovery as a kill.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use reactor::SyncMethod;
+use reactor::sync::{Notify, Semaphore};
+
+use crate::checkpoint::{Slots, Summary};
+use crate::cold_segments::ColdSegments;
+use crate::commit_log::{CommitLog, CommitStats};
+use crate::error::{StageError, StorageError};
+use crate::log::Log;
+use crate::log::core::{Health, LogCell, LogCore};
+use crate::options::{Catalog, LogSpec, StoreOptions};
+use crate::producer_state::ProducerBudget;
+use crate::recovery::RecoveryReport;
+use crate::types::LogId;
+
+/// How commits are synced, and how long that took at start.
+#[derive(Clone, Copy, Debug)]
+pub struct SyncProbe {
+    /// The method in use.
+    pub method: SyncMethod,
+    /// Median time of a 4 KiB commit with it, at start.
+    pub latency: Duration,
+}
+
+/// State and counters of a store.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoreStats {
+    /// Of the commit log.
+    pub commits: CommitStats,
+    /// Bytes of the ring's files.
+    pub ring_bytes: u64,
+    /// Bytes that commits may take before anything is freed.
+    pub ring_free_bytes: u64,
+    /// Appended bytes that writeback has not gone through.
+    pub dirty_bytes: u64,
+    /// Bytes of commit buffers kept for readers.
+    pub tail_bytes: usize,
+    /// Bytes written to segments.
+    pub writeback_bytes: u64,
+    /// Checkpoints written.
+    pub checkpoints: u64,
+    /// Partial blocks carried forward.
+    pub carried: u64,
+    /// Logs.
+    pub logs: usize,
+    /// The commit log has failed.
+    pub poisoned: bool,
+    /// Free space is below the reserve.
+    pub no_space: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) writeback_bytes: Cell<u64>,
+    pub(crate) checkpoints: Cell<u64>,
+    pub(crate) carried: Cell<u64>,
+}
+
+/// What the store's handles, its logs and its tasks share.
+pub(crate) struct StoreInner {
+    pub(crate) options: StoreOptions,
+    pub(crate) commit: CommitLog,
+    pub(crate) probe: SyncProbe,
+    pub(crate) logs: RefCell<HashMap<LogId, Rc<LogCell>>>,
+    pub(crate) budget: Rc<ProducerBudget>,
+    /// Logs that a checkpoint must look at: changed, or with bytes that no segment holds safely.
+    pub(crate) listed: RefCell<Vec<Rc<LogCell>>>,
+    /// Deleted logs that the last checkpoint still names.
+    pub(crate) removed: RefCell<Vec<LogId>>,
+    pub(crate) slots: RefCell<Slots>,
+    pub(crate) cold: ColdSegments,
+    pub(crate) pressure: Rc<Notify>,
+    /// One at a time: writeback, checkpoint, truncation, deletion.
+    pub(crate) maintenance: Semaphore,
+    pub(crate) counters: Counters,
+    /// What checkpoints say of the ring; `reclaimed` moves.
+    pub(crate) summary: Cell<Summary>,
+    /// Folders with new names that are not yet durable.
+    pub(crate) unsynced_dirs: RefCell<BTreeSet<PathBuf>>,
+    no_space: Cell<bool>,
+    closed: Cell<bool>,
+}
+
+impl StoreInner {
+    pub(crate) fn no_space(&self) -> bool {
+        self.no_space.get()
+    }
+
+    pub(crate) fn set_no_space(&self, on: bool) {
+        if self.no_space.replace(on) != on {
+            let folder = self.options.data_dir.display().to_string();
+            if on {
+                tracing::warn!(
+                    folder,
+                    reserve = self.options.free_bytes_min,
+                    "no space: appends are refused"
+                );
+            } else {
+                tracing::info!(folder, "space again: appends are taken");
+            }
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// Puts a log on the list of those that the next checkpoint looks at.
+    pub(crate) fn list(&self, cell: &Rc<LogCell>) {
+        let mut core = cell.core.borrow_mut();
+        if !core.listed {
+            core.listed = true;
+            self.listed.borrow_mut().push(Rc::clone(cell));
+        }
+    }
+
+    /// Folder of a log's segments.
+    pub(crate) fn log_dir(&self, id: LogId, name: &str) -> PathBuf {
+        log_dir(&self.options, id, name)
+    }
+}
+
+/// Folder of a log's segments: the log id in the name keeps a re-created topic apart from the deleted one.
+pub(crate) fn log_dir(options: &StoreOptions, id: LogId, name: &str) -> PathBuf {
+    options.topics_dir().join(format!("{name}-{:016x}", id.0))
+}
+
+/// One shard's storage. Cloning gives another handle of the same; the last one dropped ends it as a crash would.
+#[derive(Clone)]
+pub struct Store {
+    handle: Rc<Handle>,
+}
+
+struct Handle {
+    inner: Rc<StoreInner>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.inner.closed.set(true);
+        self.inner.commit.stop();
+        self.inner.pressure.notify_one();
+    }
+}
+
+/// What recovery hands over.
+pub(crate) struct Recovered {
+    pub(crate) options: StoreOptions,
+    pub(crate) commit: CommitLog,
+    pub(crate) pressure: Rc<Notify>,
+    pub(crate) probe: SyncProbe,
+    pub(crate) logs: HashMap<LogId, Rc<LogCell>>,
+    pub(crate) budget: Rc<ProducerBudget>,
+    pub(crate) slots: Slots,
+    pub(crate) summary: Summary,
+}
+
+impl Store {
+    /// Recovers one shard's storage and starts it. The data folder is locked by the caller
+    /// ([`DataDir`](crate::data_dir::DataDir)).
+    ///
+    /// # Errors
+    /// Damage, an unknown log, a folder without direct I/O, or the system's.
+    pub async fn open(
+        options: StoreOptions,
+        catalog: &Catalog,
+    ) -> Result<(Store, RecoveryReport), StorageError> {
+        let (recovered, report) = crate::recovery::recover(options, catalog).await?;
+        let logs: Vec<Rc<LogCell>> = recovered.logs.values().cloned().collect();
+        let inner = Rc::new(StoreInner {
+            options: recovered.options,
+            commit: recovered.commit,
+            probe: recovered.probe,
+            logs: RefCell::new(recovered.logs),
+            budget: recovered.budget,
+            listed: RefCell::default(),
+            removed: RefCell::default(),
+            slots: RefCell::new(recovered.slots),
+            cold: ColdSegments::new(),
+            pressure: recovered.pressure,
+            maintenance: Semaphore::new(1),
+            counters: Counters::default(),
+            summary: Cell::new(recovered.summary),
+            unsynced_dirs: RefCell::default(),
+            no_space: Cell::new(false),
+            closed: Cell::new(false),
+        });
+        for cell in logs {
+            let unsettled = {
+                let core = cell.core.borrow();
+                core.changed || core.unsafe_from() < core.end_at()
+            };
+            if unsettled {
+                inner.list(&cell);
+            }
+        }
+        crate::maintenance::start(&inner).await?;
+        Ok((Store { handle: Rc::new(Handle { inner }) }, report))
+    }
+
+    pub(crate) fn inner(&self) -> &Rc<StoreInner> {
+        &self.handle.inner
+    }
+
+    fn handle_of(&self, cell: Rc<LogCell>) -> Log {
+        Log { store: Rc::clone(self.inner()), cell }
+    }
+
+    /// The log of `spec`: as recovered, or a new and empty one, which has no file. Its id must be durable in the
+    /// metadata log already.
+    ///
+    /// # Errors
+    /// [`StorageError::Gone`] when the store is closed.
+    pub fn create_log(&self, spec: LogSpec) -> Result<Log, StorageError> {
+        let inner = self.inner();
+        if inner.is_closed() {
+            return Err(StorageError::Gone);
+        }
+        let mut logs = inner.logs.borrow_mut();
+        let cell = logs.entry(spec.id).or_insert_with(|| {
+            LogCell::new(spec.id, LogCore::new(&spec.name, spec.config.clone(), Rc::clone(&inner.budget)))
+        });
+        let cell = Rc::clone(cell);
+        cell.core.borrow_mut().config = Rc::new(spec.config);
+        Ok(self.handle_of(cell))
+    }
+
+    /// The log with this id.
+    pub fn log(&self, id: LogId) -> Option<Log> {
+        self.inner().logs.borrow().get(&id).cloned().map(|cell| self.handle_of(cell))
+    }
+
+    /// The ids of all logs.
+    pub fn log_ids(&self) -> Vec<LogId> {
+        self.inner().logs.borrow().keys().copied().collect()
+    }
+
+    /// Drops a log whose deletion is durable in the metadata log. It is gone for everybody when this is first
+    /// polled; its files follow. Readers that hold a file may go on.
+    pub async fn delete_log(&self, id: LogId) -> Result<(), StorageError> {
+        crate::deletion::delete(self.inner(), id).await
+    }
+
+    /// Waits until an append of `bytes` can be staged, first come first served. Stage in the same poll.
+    ///
+    /// # Errors
+    /// What [`Log::stage`] would give, but never [`StageError::Full`].
+    pub async fn admit(&self, bytes: usize) -> Result<(), StageError> {
+        self.inner().commit.admit(bytes).await
+    }
+
+    /// Largest batch that the commit log takes, in bytes.
+    pub fn append_bytes_max(&self) -> usize {
+        self.inner().commit.append_max()
+    }
+
+    /// How commits are synced here.
+    pub fn sync_probe(&self) -> SyncProbe {
+        self.inner().probe
+    }
+
+    /// State and counters.
+    pub fn stats(&self) -> StoreStats {
+        let inner = self.inner();
+        let (ring_bytes, ring_free_bytes) = inner.commit.with_ring(|ring| (ring.total(), ring.free()));
+        StoreStats {
+            commits: inner.commit.stats(),
+            ring_bytes,
+            ring_free_bytes,
+            dirty_bytes: inner.commit.dirty(),
+            tail_bytes: inner.commit.retained_bytes(),
+            writeback_bytes: inner.counters.writeback_bytes.get(),
+            checkpoints: inner.counters.checkpoints.get(),
+            carried: inner.counters.carried.get(),
+            logs: inner.logs.borrow().len(),
+            poisoned: inner.commit.poisoned().is_some(),
+            no_space: inner.no_space(),
+        }
+    }
+
+    /// Why the commit log has failed, if it has.
+    pub fn poisoned(&self) -> Option<String> {
+        self.inner().commit.poisoned().map(|cause| cause.to_string())
+    }
+
+    /// Writes everything durable into segments and a checkpoint now.
+    pub async fn checkpoint(&self) -> Result<(), StorageError> {
+        crate::maintenance::checkpoint_now(self.inner()).await
+    }
+
+    /// Takes nothing any more, waits for what is staged, brings everything into segments, writes a checkpoint. The
+    /// store is unusable afterwards, also on an error; then the next start replays.
+    pub async fn close(&self) -> Result<(), StorageError> {
+        let inner = self.inner();
+        let result = crate::maintenance::close(inner).await;
+        inner.closed.set(true);
+        inner.commit.stop();
+        inner.pressure.notify_one();
+        let cells: Vec<Rc<LogCell>> = inner.logs.borrow().values().cloned().collect();
+        for cell in cells {
+            cell.core.borrow_mut().health = Health::Gone;
+            cell.notify_grew();
+        }
+        result
+    }
+}

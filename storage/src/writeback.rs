@@ -1,0 +1,288 @@
+//! From memory to segment files, in the background.
+//!
+//! Only bytes that are durable in the ring are written, in whole aligned blocks, past the page cache. What is left of
+//! the last block stays in memory (and in the ring) and is written, padded with zeros, only when no more bytes can
+//! come into the same write: at roll, at shutdown, and for a partition that has gone quiet. Writing that block again
+//! later, longer, is safe for its old bytes: both versions hold them, sector by sector.
+//!
+//! Crash order: data → sync of the file → `safe` moves → a checkpoint says so. A finished segment also gets its exact
+//! length and its index files, before `safe` reaches its end. New names are noted, and synced by the checkpoint.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use reactor::{File, OpenOptions};
+
+use crate::cold_segments::segment_path;
+use crate::error::StorageError;
+use crate::limits::{BLOCK, SEGMENT_AHEAD_BYTES, SEGMENT_AHEAD_FROM_BYTES, SEGMENT_WRITE_BYTES};
+use crate::log::core::{Health, LogCell, LogCore};
+use crate::options::Direct;
+use crate::segment::Segment;
+use crate::store::StoreInner;
+use crate::types::SegmentBase;
+
+/// How far writeback goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Extent {
+    /// Whole blocks.
+    Blocks,
+    /// Also the partial last block, padded.
+    Everything,
+}
+
+/// Whether what was written is made durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sync {
+    Yes,
+    No,
+}
+
+/// One segment's work.
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    base: SegmentBase,
+    /// First byte to write; a block boundary.
+    from: u64,
+    /// First byte not to write.
+    to: u64,
+    /// Rolled and wholly durable: exact length, index files.
+    finish: bool,
+    is_new: bool,
+    allocated: u64,
+    ahead: bool,
+}
+
+/// Writes back what one log has. Holds the store's maintenance turn.
+pub(crate) async fn write_back(
+    inner: &Rc<StoreInner>,
+    cell: &Rc<LogCell>,
+    extent: Extent,
+    sync: Sync,
+) -> Result<(), StorageError> {
+    let mut after: Option<SegmentBase> = None;
+    loop {
+        let (job, dir) = {
+            let core = cell.core.borrow();
+            if core.health != Health::Serving {
+                return Ok(());
+            }
+            match next_job(&core, after, extent, sync) {
+                Some(job) => (job, inner.log_dir(cell.id, &core.name)),
+                None => break,
+            }
+        };
+        after = Some(job.base);
+        if let Err(error) = run(inner, cell, &dir, job, sync).await {
+            return Err(failed(inner, cell, error));
+        }
+    }
+    let mut core = cell.core.borrow_mut();
+    let left: u64 = core.segments.iter().map(|segment| segment.bytes - core.flushed_bytes(segment)).sum();
+    let handled = core.unhandled.saturating_sub(left);
+    core.unhandled -= handled;
+    drop(core);
+    inner.commit.handled(handled);
+    Ok(())
+}
+
+/// No space is a state of the store; any other failure takes the partition offline.
+fn failed(inner: &Rc<StoreInner>, cell: &Rc<LogCell>, error: StorageError) -> StorageError {
+    if error.is_no_space() {
+        inner.set_no_space(true);
+        return error;
+    }
+    let mut core = cell.core.borrow_mut();
+    if core.health == Health::Serving {
+        core.health = Health::Offline;
+        tracing::error!(log = &*core.name, %error, "partition offline: its files have failed");
+    }
+    error
+}
+
+/// The first segment after `after` that has something to write or sync.
+fn next_job(core: &LogCore, after: Option<SegmentBase>, extent: Extent, sync: Sync) -> Option<Job> {
+    let active = core.active().base;
+    let candidates = core.segments.iter().filter(|segment| after.is_none_or(|after| segment.base > after));
+    for segment in candidates {
+        if segment.is_safe() {
+            continue;
+        }
+        let flushed = core.flushed_bytes(segment);
+        let finish = segment.base != active && flushed == segment.bytes && sync == Sync::Yes;
+        let to = if finish || extent == Extent::Everything { flushed } else { flushed / BLOCK * BLOCK };
+        let writes = to > segment.written.max(segment.safe);
+        let syncs = sync == Sync::Yes && segment.written > segment.safe;
+        if writes || syncs || finish {
+            return Some(Job {
+                base: segment.base,
+                from: segment.written,
+                to: to.max(segment.written),
+                finish,
+                is_new: segment.written == 0 && segment.safe == 0 && segment.allocated == 0,
+                allocated: segment.allocated,
+                ahead: segment.base == active && core.config.segment_bytes > 2 * SEGMENT_AHEAD_BYTES,
+            });
+        }
+    }
+    None
+}
+
+async fn run(
+    inner: &Rc<StoreInner>,
+    cell: &Rc<LogCell>,
+    dir: &Path,
+    job: Job,
+    sync: Sync,
+) -> Result<(), StorageError> {
+    let path = segment_path(dir, job.base, "log");
+    if job.is_new {
+        reactor::fs::create_dir_all(dir).await.map_err(StorageError::io("make folder", dir))?;
+        let mut unsynced = inner.unsynced_dirs.borrow_mut();
+        unsynced.insert(dir.to_path_buf());
+        unsynced.insert(inner.options.topics_dir());
+    }
+    let options = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .direct(inner.options.direct == Direct::Required);
+    let file = File::open(&path, &options).await.map_err(StorageError::io("open", &path))?;
+    allocate(cell, &file, &job).await;
+    write_blocks(inner, cell, &file, &path, job).await?;
+    if job.finish {
+        file.set_len(job.to).await.map_err(StorageError::io("set the length of", &path))?;
+        write_indexes(inner, cell, dir, job.base).await?;
+    }
+    if sync == Sync::Yes {
+        file.sync_data().await.map_err(StorageError::io("sync", &path))?;
+    }
+    let mut core = cell.core.borrow_mut();
+    let Some(segment) = core.segment_mut(job.base) else { return Ok(()) };
+    if sync == Sync::Yes {
+        segment.advance_safe(job.to);
+        if job.finish {
+            segment.indexes = None;
+            // A partial last block stays as it was written; nothing is behind it.
+            segment.written = segment.bytes / BLOCK * BLOCK;
+        }
+        core.changed = true;
+    }
+    Ok(())
+}
+
+/// Reserves space ahead where much is written, best effort.
+async fn allocate(cell: &Rc<LogCell>, file: &File, job: &Job) {
+    let wanted = job.ahead && (job.to - job.from >= SEGMENT_AHEAD_FROM_BYTES || job.allocated > 0);
+    if !wanted || job.to <= job.allocated {
+        return;
+    }
+    let end = (job.to + SEGMENT_AHEAD_BYTES).next_multiple_of(SEGMENT_AHEAD_BYTES);
+    if file.allocate(job.from, end - job.from).await.is_ok()
+        && let Some(segment) = cell.core.borrow_mut().segment_mut(job.base)
+    {
+        segment.allocated = end;
+    }
+}
+
+async fn write_blocks(
+    inner: &Rc<StoreInner>,
+    cell: &Rc<LogCell>,
+    file: &File,
+    path: &PathBuf,
+    job: Job,
+) -> Result<(), StorageError> {
+    let mut from = job.from;
+    while from < job.to {
+        let to = job.to.min(from + SEGMENT_WRITE_BYTES as u64);
+        let block = match start_in_file(cell, job.base, from) {
+            Some(length) => read_start(file, path, from, length).await?,
+            None => Bytes::new(),
+        };
+        let Some(buffer) = fill(cell, job.base, from..to, &block) else {
+            // The segment went, or its bytes did: the log was deleted or its start moved.
+            return if still_needed(cell, job.base) {
+                Err(StorageError::corrupt(path, format!("bytes at {from} are not in memory")))
+            } else {
+                Ok(())
+            };
+        };
+        let length = buffer.len() as u64;
+        file.write_at(buffer, from).await.map_err(StorageError::io("write", path))?;
+        inner.counters.writeback_bytes.set(inner.counters.writeback_bytes.get() + length);
+        if let Some(segment) = cell.core.borrow_mut().segment_mut(job.base) {
+            segment.advance_written(to / BLOCK * BLOCK);
+        }
+        from = to;
+        if reactor::should_yield() {
+            reactor::yield_now().await;
+        }
+    }
+    Ok(())
+}
+
+fn still_needed(cell: &LogCell, base: SegmentBase) -> bool {
+    let core = cell.core.borrow();
+    core.health == Health::Serving && core.segment(base).is_some()
+}
+
+/// Bytes of the block at `from` that only the file may have: it was written padded before.
+fn start_in_file(cell: &LogCell, base: SegmentBase, from: u64) -> Option<usize> {
+    let core = cell.core.borrow();
+    let segment: &Segment = core.segment(base)?;
+    (segment.written == from && segment.safe > from).then(|| (segment.safe - from) as usize)
+}
+
+async fn read_start(file: &File, path: &Path, from: u64, length: usize) -> Result<Bytes, StorageError> {
+    let (read, block) = file.read_at(reactor::aligned(BLOCK as usize), BLOCK as usize, from).await;
+    let read = read.map_err(StorageError::io("read", path))?;
+    if read < length {
+        return Err(StorageError::corrupt(path, format!("the block at {from} has {read} of {length} bytes")));
+    }
+    Ok(block.freeze().slice(..length))
+}
+
+/// An aligned copy of a range, padded with zeros; `None` when memory does not have all of it.
+fn fill(cell: &LogCell, base: SegmentBase, range: std::ops::Range<u64>, start: &[u8]) -> Option<Bytes> {
+    let core = cell.core.borrow();
+    let length = (range.end - range.start) as usize;
+    let mut buffer: BytesMut = reactor::aligned(length.next_multiple_of(BLOCK as usize));
+    buffer.extend_from_slice(&start[..start.len().min(length)]);
+    let parts = core.memory(base, range.start + buffer.len() as u64, range.end);
+    for part in parts {
+        buffer.extend_from_slice(&part);
+    }
+    if buffer.len() < length {
+        return None;
+    }
+    buffer.resize(length.next_multiple_of(BLOCK as usize), 0);
+    Some(buffer.freeze())
+}
+
+/// Writes and syncs the index files of a segment that is complete.
+async fn write_indexes(
+    inner: &Rc<StoreInner>,
+    cell: &Rc<LogCell>,
+    dir: &Path,
+    base: SegmentBase,
+) -> Result<(), StorageError> {
+    let (mut offsets, mut times) = (Vec::new(), Vec::new());
+    {
+        let core = cell.core.borrow();
+        let Some(segment) = core.segment(base) else { return Ok(()) };
+        if let Some(indexes) = &segment.indexes {
+            indexes.offsets.encode(&mut offsets);
+            indexes.times.encode(&mut times);
+        }
+    }
+    for (extension, content) in [("index", offsets), ("timeindex", times)] {
+        let path = segment_path(dir, base, extension);
+        let options = OpenOptions::new().write(true).create(true).truncate(true);
+        let file = File::open(&path, &options).await.map_err(StorageError::io("open", &path))?;
+        file.write_at(content.into(), 0).await.map_err(StorageError::io("write", &path))?;
+        file.sync_data().await.map_err(StorageError::io("sync", &path))?;
+    }
+    inner.unsynced_dirs.borrow_mut().insert(dir.to_path_buf());
+    Ok(())
+}
