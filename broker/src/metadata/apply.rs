@@ -3,7 +3,7 @@
 //! Topics that the group touches are gathered in a small map first and put into the persistent maps once each, so
 //! that a topic of a thousand partitions is not copied a thousand times.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use storage::types::{LeaderEpoch, LogId};
@@ -33,8 +33,13 @@ impl MetadataImage {
     /// # Errors
     /// Records that do not fit this image. The image itself stays as it is.
     pub fn apply(&self, group: &[Record]) -> Result<Applied, Inconsistent> {
-        let mut next =
-            Building { image: self.clone(), touched: HashMap::new(), order: Vec::new(), changes: Vec::new() };
+        let mut next = Building {
+            image: self.clone(),
+            touched: HashMap::new(),
+            new_names: HashSet::new(),
+            order: Vec::new(),
+            changes: Vec::new(),
+        };
         next.image.version += 1;
         let mut defaults_changed = false;
         for record in group {
@@ -78,6 +83,8 @@ struct Building {
     image: MetadataImage,
     /// Topics as they become in this group.
     touched: HashMap<Uuid, Topic>,
+    /// Names of topics that are new in this group.
+    new_names: HashSet<Str>,
     /// The touched topics in the order of their first record.
     order: Vec<Uuid>,
     changes: Vec<TopicChange>,
@@ -132,8 +139,7 @@ impl Building {
     }
 
     fn topic(&mut self, id: Uuid, name: &str) -> Result<(), Inconsistent> {
-        let name_taken =
-            self.image.by_name.contains_key(name) || self.touched.values().any(|t| &*t.name == name);
+        let name_taken = self.image.by_name.contains_key(name) || self.new_names.contains(name);
         if name_taken || self.image.by_id.contains_key(&id) || self.touched.contains_key(&id) {
             return Err(wrong(&format!("the topic {name} is there already")));
         }
@@ -146,6 +152,7 @@ impl Building {
             overrides: Arc::default(),
             config: Arc::clone(&self.image.default_config),
         };
+        self.new_names.insert(topic.name.clone());
         self.touched.insert(id, topic);
         self.order.push(id);
         Ok(())
@@ -211,6 +218,7 @@ impl Building {
     }
 
     fn put_all(&mut self) -> Result<(), Inconsistent> {
+        self.new_names.clear();
         for id in std::mem::take(&mut self.order) {
             if let Some(mut topic) = self.touched.remove(&id) {
                 topic.config = self.resolve(&topic.overrides)?;
