@@ -246,9 +246,9 @@ mod tests {
     fn listeners_have_names_addresses_and_what_clients_are_told() {
         let config = with(&[
             ("listeners", "inside://127.0.0.1:1, OUT://[::1]:2, CONTROLLER://:9093"),
-            ("advertised.listeners", "OUT://broker.example:3"),
+            ("advertised.listeners", "OUT://broker.example:3,CONTROLLER://h:9093"),
             ("listener.security.protocol.map", "INSIDE:PLAINTEXT,OUT:PLAINTEXT,CONTROLLER:PLAINTEXT"),
-            ("controller.listener.names", "CONTROLLER"),
+            ("controller.listener.names", "controller"),
         ])
         .unwrap();
         let told: Vec<_> = config

@@ -44,10 +44,14 @@ struct Endpoint {
 /// An address that does not parse or resolve, a name twice, a protocol that is not built, or an advertised
 /// listener that does not exist.
 pub fn listeners(settings: &ServerSettings) -> Result<Vec<Listener>, BadListener> {
-    let advertised = endpoints("advertised.listeners", &settings.advertised_listeners)?;
+    let controllers = &settings.controller_listener_names;
+    let of_controller =
+        |each: &Endpoint| controllers.iter().any(|name| name.eq_ignore_ascii_case(&each.name));
+    let mut advertised = endpoints("advertised.listeners", &settings.advertised_listeners)?;
+    advertised.retain(|each| !of_controller(each));
     let mut listeners = Vec::new();
     for endpoint in endpoints("listeners", &settings.listeners)? {
-        if settings.controller_listener_names.contains(&endpoint.name) {
+        if of_controller(&endpoint) {
             continue;
         }
         check_protocol(&endpoint, &settings.protocol_map)?;
