@@ -12,16 +12,14 @@ pub const FRAME_LARGE_BYTES: usize = 1 << 20;
 pub const FRAME_LARGE_SLOTS: usize = 4;
 /// Request bytes that a shard holds at a time, over all of its connections (large frames are counted apart).
 pub const REQUEST_BYTES_MAX: usize = 64 << 20;
-/// Seconds within which a frame that has begun must go on arriving.
-pub const FRAME_PROGRESS_SECONDS: u64 = 30;
+/// Seconds within which a frame that has begun must go on arriving, by [`FRAME_LARGE_BYTES`] at least.
+pub const FRAME_PROGRESS_SECONDS: u64 = 60;
 /// Connections that a shard's listener may queue before they are accepted.
 pub const LISTEN_BACKLOG: u32 = 1024;
 /// Fetch sessions that a shard keeps; the oldest idle one gives way (KIP-227).
 pub const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
 /// Bytes of response heads gathered into one vectored send.
 pub const SEND_BATCH_BYTES: usize = 1 << 20;
-/// Partitions that one produce or fetch request may name (a frame bounds it already; this bounds the work).
-pub const REQUEST_PARTITIONS_MAX: usize = 100_000;
 /// Bytes that a batch may decompress to while its records are checked.
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 1 << 30;
 /// Seconds between two looks for idle connections.

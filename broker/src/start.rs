@@ -52,7 +52,7 @@ impl Broker {
         let address =
             listener::reserve(wanted).map_err(|error| StartError::Listen { address: wanted, error })?;
         let config = Arc::new(config);
-        let data_dir = DataDir::open(&config.data_dir())?;
+        let data_dir = DataDir::open(config.data_dir())?;
         let shards = config.server.cores.unwrap_or_else(available_cores);
         let mut control = Control::start(&ControlOptions {
             config: Arc::clone(&config),
@@ -118,7 +118,8 @@ fn spawn_shards(
             listening: listening_tx.clone(),
             stop,
         };
-        let builder = Builder::new(format!("shard-{index}")).cpu(config.server.pin_cores.then_some(index as usize % available_cores() as usize));
+        let builder = Builder::new(format!("shard-{index}"))
+            .cpu(config.server.pin_cores.then_some(index as usize % available_cores() as usize));
         shards.push(builder.spawn(move || on_shard::run(setup)).map_err(StartError::Reactor)?);
         stops.push(stop_tx);
         listen.push(listen_tx);

@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-
 use futures_channel::oneshot;
 use futures_util::future::{Either, select};
 use reactor::Priority;
@@ -163,7 +162,9 @@ impl GroupHost {
             let before = at;
             for batch in Batches::new(bytes) {
                 let batch = batch.map_err(|error| format!("at offset {at}: {error}"))?;
-                for record in records::decode_batch(&batch).map_err(|error| format!("at offset {at}: {error}"))? {
+                for record in
+                    records::decode_batch(&batch).map_err(|error| format!("at offset {at}: {error}"))?
+                {
                     self.coordinator.borrow_mut().replay(record);
                     count += 1;
                 }
@@ -306,4 +307,3 @@ impl GroupHost {
         }
     }
 }
-

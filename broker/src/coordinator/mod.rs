@@ -28,6 +28,8 @@ mod appends;
 mod effects;
 mod group;
 mod group_coordinator;
+pub mod host;
+pub mod hosts;
 pub mod limits;
 mod member_ids;
 mod offset_requests;

@@ -33,14 +33,12 @@ pub async fn handle(
             name: metadata_version.clone(),
             min_version: METADATA_VERSION_MIN,
             max_version: METADATA_VERSION,
-            ..Default::default()
         }],
         finalized_features_epoch: context.shard.image().version() as i64,
         finalized_features: vec![FinalizedFeatureKey {
             name: metadata_version,
             max_version_level: METADATA_VERSION,
             min_version_level: METADATA_VERSION,
-            ..Default::default()
         }],
         ..Default::default()
     };
@@ -64,7 +62,6 @@ fn api_keys() -> Vec<ApiVersion> {
         api_key: row.key as i16,
         min_version: *row.advertised.start(),
         max_version: *row.advertised.end(),
-        ..Default::default()
     };
     table::rows().iter().map(entry).collect()
 }

@@ -15,8 +15,10 @@ pub async fn missing<'a>(context: &Rc<Context>, names: impl Iterator<Item = &'a 
         return;
     }
     let image = context.shard.image();
-    let mut absent: Vec<Str> =
-        names.filter(|name| image.topic(name).is_none() && topic_name::check(name).is_ok()).map(Str::detached).collect();
+    let mut absent: Vec<Str> = names
+        .filter(|name| image.topic(name).is_none() && topic_name::check(name).is_ok())
+        .map(Str::detached)
+        .collect();
     absent.sort_unstable();
     absent.dedup();
     if !absent.is_empty() {
@@ -36,7 +38,9 @@ async fn ensure(context: &Rc<Context>, names: Vec<Str>) {
     let Ok(outcomes) = context.control.ensure_topics(names.clone()).await else { return };
     for (name, outcome) in names.iter().zip(outcomes) {
         match outcome {
-            Ok(created) => info!(topic = %name, partitions = created.partitions, "topic created on first use"),
+            Ok(created) => {
+                info!(topic = %name, partitions = created.partitions, "topic created on first use")
+            }
             Err(refusal) if refusal.code == ErrorCode::TopicAlreadyExists => {}
             Err(refusal) => warn!(topic = %name, %refusal, "topic not created on first use"),
         }

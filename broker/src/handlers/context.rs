@@ -12,9 +12,9 @@ use reactor::Priority;
 use wire::kafka::Str;
 
 use crate::config::BrokerConfig;
-use crate::coordinator::hosts::GroupHosts;
 use crate::config::listener::Listener;
 use crate::control::ControlClient;
+use crate::coordinator::hosts::GroupHosts;
 use crate::handlers::fetch_sessions::FetchSessions;
 use crate::handlers::init_producer_id::ProducerIds;
 use crate::handlers::produce::ProduceCall;

@@ -10,8 +10,8 @@ use wire::kafka::create_topics::{
 use super::reply::Response;
 use super::table::answer;
 use super::{Context, Incoming, Refusal};
-use crate::metadata::describe;
 use crate::control::commands::{self, Assignment, CreatedTopic, Mode, NewTopic};
+use crate::metadata::describe;
 
 /// Answers a `CreateTopics` request.
 pub async fn handle(

@@ -23,14 +23,13 @@ pub async fn handle(
         let internal = context.shard.image().topic(&topic.name).is_some_and(|known| known.internal);
         let results = each(&topic.partitions, |asked| async move {
             let offset = asked.offset;
-            let moved = match internal {
-                true => Err(ErrorCode::InvalidTopicException),
-                false => {
-                    on_partition(context, &topic.name, asked.partition_index, move |partition| async move {
-                        partition.delete_records(offset).await
-                    })
-                    .await
-                }
+            let moved = if internal {
+                Err(ErrorCode::InvalidTopicException)
+            } else {
+                on_partition(context, &topic.name, asked.partition_index, move |partition| async move {
+                    partition.delete_records(offset).await
+                })
+                .await
             };
             DeleteRecordsPartitionResult {
                 partition_index: asked.partition_index,

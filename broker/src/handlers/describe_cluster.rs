@@ -23,7 +23,9 @@ pub async fn handle(
     if body.endpoint_type != BROKERS {
         let refused = DescribeClusterResponse {
             error_code: ErrorCode::MismatchedEndpointType.code(),
-            error_message: Some(Str::from("The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER")),
+            error_message: Some(Str::from(
+                "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER",
+            )),
             ..Default::default()
         };
         return answer(request, &refused);

@@ -51,7 +51,8 @@ fn broker(image: &MetadataImage, name: &str) -> Entries {
         return Ok(describe::broker(image, None));
     }
     if name != own.0.to_string() {
-        let message = format!("Unexpected broker id, expected {} or empty string, but received {name}", own.0);
+        let message =
+            format!("Unexpected broker id, expected {} or empty string, but received {name}", own.0);
         return Err((ErrorCode::InvalidRequest, message));
     }
     Ok(describe::broker(image, Some(own)))

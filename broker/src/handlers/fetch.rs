@@ -10,16 +10,18 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use futures_util::future::{join_all, select_all};
 use reactor::Instant;
-use wire::kafka::error_code::ErrorCode;
-use wire::kafka::fetch::{EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData};
 use wire::kafka::Records;
+use wire::kafka::error_code::ErrorCode;
+use wire::kafka::fetch::{
+    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+};
 
 use super::fetch_sessions::{FetchKey, FetchSpec, Mode, Plan};
 use super::reply::{Part, Response};
 use super::{Context, Incoming, Refusal};
 use crate::metadata::ids::ShardId;
-use crate::shard::partition::{ReadOutcome, ReadSpec};
 use crate::shard::PartitionId;
+use crate::shard::partition::{ReadOutcome, ReadSpec};
 
 /// One partition of the request, resolved.
 struct Item {
@@ -27,7 +29,11 @@ struct Item {
 }
 
 /// Answers a fetch request.
-pub async fn handle(context: &Rc<Context>, request: &Incoming, body: FetchRequest) -> Result<Response, Refusal> {
+pub async fn handle(
+    context: &Rc<Context>,
+    request: &Incoming,
+    body: FetchRequest,
+) -> Result<Response, Refusal> {
     let version = request.header.api_version;
     let plan = match context.fetch_sessions.borrow_mut().plan(&body, version) {
         Ok(plan) => plan,
@@ -36,7 +42,8 @@ pub async fn handle(context: &Rc<Context>, request: &Incoming, body: FetchReques
             return Ok(Response::encode(request.key, &request.header, &refused, &mut []));
         }
     };
-    let items: Vec<Item> = plan.partitions.iter().map(|(key, spec)| resolve(context, key, spec, version)).collect();
+    let items: Vec<Item> =
+        plan.partitions.iter().map(|(key, spec)| resolve(context, key, spec, version)).collect();
     let limits = Limits {
         bytes_min: body.min_bytes.max(0) as usize,
         bytes_max: (body.max_bytes.max(0) as usize).min(context.config.network.fetch_max_bytes as usize),
@@ -116,10 +123,12 @@ async fn read_all(context: &Rc<Context>, items: &[Item], bytes_max: usize) -> Ve
     });
     for (indexes, read) in join_all(reads).await {
         match read {
-            Ok(read) => indexes.into_iter().zip(read).for_each(|(index, outcome)| outcomes[index] = Some(outcome)),
-            Err(_gone) => indexes
-                .into_iter()
-                .for_each(|index| outcomes[index] = Some(ReadOutcome::failed(ErrorCode::NotLeaderOrFollower))),
+            Ok(read) => {
+                indexes.into_iter().zip(read).for_each(|(index, outcome)| outcomes[index] = Some(outcome))
+            }
+            Err(_gone) => indexes.into_iter().for_each(|index| {
+                outcomes[index] = Some(ReadOutcome::failed(ErrorCode::NotLeaderOrFollower))
+            }),
         }
     }
     let mut outcomes: Vec<ReadOutcome> = outcomes.into_iter().flatten().collect();
@@ -196,12 +205,13 @@ fn answer(
             continue;
         }
         match responses.last_mut() {
-            Some(last) if last.topic == key.name && last.topic_id == key.topic_id => last.partitions.push(data),
+            Some(last) if last.topic == key.name && last.topic_id == key.topic_id => {
+                last.partitions.push(data)
+            }
             _ => responses.push(FetchableTopicResponse {
                 topic: key.name.clone(),
                 topic_id: key.topic_id,
                 partitions: vec![data],
-                ..Default::default()
             }),
         }
     }

@@ -181,7 +181,8 @@ impl FetchSessions {
 
     fn evict(&mut self) -> bool {
         let now = reactor::now();
-        let oldest = self.sessions.iter().min_by_key(|(_, session)| session.used).map(|(id, s)| (*id, s.used));
+        let oldest =
+            self.sessions.iter().min_by_key(|(_, session)| session.used).map(|(id, s)| (*id, s.used));
         match oldest {
             Some((id, used)) if now.since(used).as_secs() >= EVICTION_SECONDS => {
                 self.sessions.remove(&id);

@@ -41,10 +41,8 @@ pub async fn handle(
 
 async fn find(context: &Rc<Context>, key_type: i8) -> Result<(), (ErrorCode, &'static str)> {
     match key_type {
-        GROUP => match auto_create::consumer_offsets(context).await {
-            true => Ok(()),
-            false => Err((ErrorCode::CoordinatorNotAvailable, "The coordinator is not available.")),
-        },
+        GROUP if auto_create::consumer_offsets(context).await => Ok(()),
+        GROUP => Err((ErrorCode::CoordinatorNotAvailable, "The coordinator is not available.")),
         TRANSACTION => Err((ErrorCode::InvalidRequest, "Transactions are not supported by this broker yet.")),
         SHARE => Err((ErrorCode::InvalidRequest, "Share groups are not supported by this broker yet.")),
         _ => Err((ErrorCode::InvalidRequest, "Unknown coordinator key type.")),

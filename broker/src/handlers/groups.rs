@@ -74,10 +74,14 @@ pub async fn join(
     body: JoinGroupRequest,
 ) -> Result<Response, Refusal> {
     let (caller, group, member_id) = (caller(request), body.group_id.clone(), body.member_id.clone());
-    let joined = ask(context, &group, move |groups, token, now| groups.join(&caller, &body, token, now)).await;
+    let joined =
+        ask(context, &group, move |groups, token, now| groups.join(&caller, &body, token, now)).await;
     match joined {
         Ok(Reply::Join(response)) => answer(request, &response),
-        other => answer(request, &JoinGroupResponse { error_code: code_of(other), member_id, ..Default::default() }),
+        other => answer(
+            request,
+            &JoinGroupResponse { error_code: code_of(other), member_id, ..Default::default() },
+        ),
     }
 }
 
@@ -88,7 +92,8 @@ pub async fn sync(
     body: SyncGroupRequest,
 ) -> Result<Response, Refusal> {
     let (caller, group) = (caller(request), body.group_id.clone());
-    let synced = ask(context, &group, move |groups, token, now| groups.sync(&caller, &body, token, now)).await;
+    let synced =
+        ask(context, &group, move |groups, token, now| groups.sync(&caller, &body, token, now)).await;
     match synced {
         Ok(Reply::Sync(response)) => answer(request, &response),
         other => answer(request, &SyncGroupResponse { error_code: code_of(other), ..Default::default() }),

@@ -28,7 +28,8 @@ impl ProducerIds {
                 return Ok(next);
             }
             let block = control.allocate_producer_ids().await;
-            let commands::ProducerIds { first, count } = block.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;
+            let commands::ProducerIds { first, count } =
+                block.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;
             // Another request may have fetched a block meanwhile; its rest is dropped, ids are plenty.
             self.next.set(first);
             self.end.set(first + count);

@@ -22,6 +22,9 @@ const EARLIEST_LOCAL: i64 = -4;
 const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
+/// The first version whose answer has an epoch.
+const EPOCH_FROM: i16 = 4;
+
 /// Answers a `ListOffsets` request.
 pub async fn handle(
     context: &Rc<Context>,
@@ -32,7 +35,7 @@ pub async fn handle(
     let mut topics = Vec::with_capacity(body.topics.len());
     for topic in &body.topics {
         let partitions = each(&topic.partitions, |asked| async move {
-            response(asked.partition_index, look_up(context, &topic.name, asked, version).await)
+            response(asked.partition_index, look_up(context, &topic.name, asked, version).await, version)
         });
         let partitions = partitions.await;
         topics.push(ListOffsetsTopicResponse { name: topic.name.clone(), partitions });
@@ -69,7 +72,11 @@ fn query(timestamp: i64, version: i16) -> Result<OffsetQuery, ErrorCode> {
     }
 }
 
-fn response(partition_index: i32, found: Result<Found, ErrorCode>) -> ListOffsetsPartitionResponse {
+fn response(
+    partition_index: i32,
+    found: Result<Found, ErrorCode>,
+    version: i16,
+) -> ListOffsetsPartitionResponse {
     let (error_code, found) = match found {
         Ok(found) => (0, found),
         Err(code) => (code.code(), Found::NOTHING),
@@ -79,6 +86,6 @@ fn response(partition_index: i32, found: Result<Found, ErrorCode>) -> ListOffset
         error_code,
         timestamp: found.timestamp,
         offset: found.offset,
-        leader_epoch: found.leader_epoch,
+        leader_epoch: if version >= EPOCH_FROM { found.leader_epoch } else { -1 },
     }
 }

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use wire::kafka::Uuid;
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::metadata::{
-    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
-    MetadataResponseTopic,
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+    MetadataResponsePartition, MetadataResponseTopic,
 };
-use wire::kafka::Uuid;
 
 use super::reply::Response;
 use super::table::answer;
@@ -18,11 +18,9 @@ use crate::metadata::image::{MetadataImage, Partition, Topic};
 
 /// All operations on a topic that an unsecured broker allows: read, write, create, delete, alter, describe,
 /// describe and alter configs, as bits by the number of the operation (KIP-430).
-pub const TOPIC_OPERATIONS: i32 =
-    1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+pub const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
 /// All operations on the cluster.
-pub const CLUSTER_OPERATIONS: i32 =
-    1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
+pub const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
 
 /// Answers from the shard's image.
 pub async fn handle(

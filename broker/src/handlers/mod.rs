@@ -93,7 +93,9 @@ impl std::fmt::Display for Refusal {
         match self {
             Refusal::Header(error) => write!(f, "malformed request header: {error}"),
             Refusal::UnknownApi(key) => write!(f, "unknown api key {key}"),
-            Refusal::UnsupportedVersion(key, version) => write!(f, "{key:?} version {version} is not supported"),
+            Refusal::UnsupportedVersion(key, version) => {
+                write!(f, "{key:?} version {version} is not supported")
+            }
             Refusal::Body(key, version, error) => write!(f, "malformed {key:?} v{version}: {error}"),
             Refusal::UnacknowledgedAppendFailed => write!(f, "an append with acks=0 failed"),
             Refusal::Stopping => write!(f, "the broker is stopping"),
@@ -120,9 +122,11 @@ pub async fn begin(
     let version = i16::from_be_bytes([frame[2], frame[3]]);
     let key = ApiKey::try_from(key).map_err(|_| Refusal::UnknownApi(key))?;
     if !table::speaks(key, version) && key != ApiKey::ApiVersions {
-        return Err(match table::knows(key) {
-            true => Refusal::UnsupportedVersion(key, version),
-            false => Refusal::UnknownApi(key as i16),
+        let known = table::knows(key);
+        return Err(if known {
+            Refusal::UnsupportedVersion(key, version)
+        } else {
+            Refusal::UnknownApi(key as i16)
         });
     }
     let mut body = Reader::new(frame);

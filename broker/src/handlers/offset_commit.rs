@@ -18,6 +18,9 @@ use crate::coordinator::Reply;
 /// The version from which topics are named by id.
 const IDS_FROM: i16 = 10;
 
+/// The outcome of each partition, by name or id of its topic.
+type Codes = HashMap<(Str, Uuid, i32), i16>;
+
 /// Answers an `OffsetCommit` request. Partitions that do not exist are refused here; the rest goes to the coordinator.
 pub async fn handle(
     context: &Rc<Context>,
@@ -28,11 +31,12 @@ pub async fn handle(
     let asked = body.topics.clone();
     let known = body.topics.drain(..).filter_map(|topic| known_part(context, topic, by_id)).collect();
     body.topics = known;
-    let mut codes: HashMap<(Str, Uuid, i32), i16> = HashMap::new();
+    let mut codes = Codes::new();
     if !body.topics.is_empty() {
         let (caller, group) = (caller(request), body.group_id.clone());
         let sent = body.topics.clone();
-        let reply = ask(context, &group, move |groups, token, now| groups.commit(&caller, &body, token, now)).await;
+        let reply =
+            ask(context, &group, move |groups, token, now| groups.commit(&caller, &body, token, now)).await;
         match reply {
             Ok(Reply::OffsetCommit(response)) => {
                 for topic in response.topics {
@@ -46,7 +50,8 @@ pub async fn handle(
                 let code = code_of(other);
                 for topic in sent {
                     for partition in topic.partitions {
-                        codes.insert(key(&topic.name, topic.topic_id, partition.partition_index, by_id), code);
+                        codes
+                            .insert(key(&topic.name, topic.topic_id, partition.partition_index, by_id), code);
                     }
                 }
             }
@@ -78,7 +83,7 @@ fn outcome(
     context: &Context,
     topic: OffsetCommitRequestTopic,
     by_id: bool,
-    codes: &HashMap<(Str, Uuid, i32), i16>,
+    codes: &Codes,
 ) -> OffsetCommitResponseTopic {
     let unknown_id = by_id && context.shard.image().topic_by_id(&topic.topic_id).is_none();
     let absent = if unknown_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };

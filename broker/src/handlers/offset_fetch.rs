@@ -31,13 +31,18 @@ pub async fn handle(
     answer(request, &fetch_response(version, fetched))
 }
 
-async fn fetch(context: &Rc<Context>, mut asked: OffsetFetchRequestGroup, by_id: bool) -> OffsetFetchResponseGroup {
+async fn fetch(
+    context: &Rc<Context>,
+    mut asked: OffsetFetchRequestGroup,
+    by_id: bool,
+) -> OffsetFetchResponseGroup {
     let group_id = asked.group_id.clone();
     let mut unknown = Vec::new();
     if by_id {
         asked.topics = asked.topics.map(|topics| {
             let image = context.shard.image();
-            let (known, absent) = topics.into_iter().partition(|topic| image.topic_by_id(&topic.topic_id).is_some());
+            let (known, absent) =
+                topics.into_iter().partition(|topic| image.topic_by_id(&topic.topic_id).is_some());
             unknown = absent;
             let mut known: Vec<wire::kafka::offset_fetch::OffsetFetchRequestTopics> = known;
             for topic in &mut known {
@@ -48,9 +53,8 @@ async fn fetch(context: &Rc<Context>, mut asked: OffsetFetchRequestGroup, by_id:
             known
         });
     }
-    let fetched = with_host(context, &group_id, move |host| async move {
-        host.look(|groups, _| groups.fetch(&asked))
-    });
+    let fetched =
+        with_host(context, &group_id, move |host| async move { host.look(|groups, _| groups.fetch(&asked)) });
     let mut response = fetched.await.unwrap_or_else(|code| OffsetFetchResponseGroup {
         group_id,
         error_code: code.code(),

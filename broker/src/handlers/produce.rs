@@ -11,10 +11,11 @@ use futures_channel::oneshot;
 use reactor::Priority;
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::header::RequestHeader;
-use wire::kafka::{ApiKey, Message};
 use wire::kafka::produce::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceResponse,
 };
+use wire::kafka::{ApiKey, Message};
 use wire::kafka::{Str, Uuid};
 
 use super::reply::Response;
@@ -23,8 +24,8 @@ use crate::config::store::RecordValidation;
 use crate::metadata::ids::ShardId;
 use crate::shard::partition::{AppendError, Appended, Partition};
 use crate::shard::shard::Target;
-use crate::shard::{Acks, PartitionId};
 use crate::shard::validate::{self, Checked, Depth, Rejection};
+use crate::shard::{Acks, PartitionId};
 
 /// Appends for partitions of one other shard.
 pub struct ProduceCall {
@@ -62,10 +63,17 @@ struct RemoteCall {
     outcomes: Option<Vec<AppendOutcome>>,
 }
 
+/// The partitions of one topic of the request, by index, in order.
+struct TopicSlots {
+    name: Str,
+    topic_id: Uuid,
+    slots: Vec<(i32, Slot)>,
+}
+
 /// A produce request whose batches are staged.
 pub struct ProduceReply {
     header: RequestHeader,
-    topics: Vec<(Str, Uuid, Vec<(i32, Slot)>)>,
+    topics: Vec<TopicSlots>,
     calls: Vec<RemoteCall>,
 }
 
@@ -84,7 +92,7 @@ pub async fn begin(context: &Rc<Context>, mut request: Incoming) -> Result<Optio
             let slot = staging.stage(id, data.records, version).await;
             slots.push((data.index, slot));
         }
-        topics.push((topic.name, topic.topic_id, slots));
+        topics.push(TopicSlots { name: topic.name, topic_id: topic.topic_id, slots });
     }
     let calls = staging.send().await;
     if acks == Some(Acks::None) {
@@ -93,8 +101,9 @@ pub async fn begin(context: &Rc<Context>, mut request: Incoming) -> Result<Optio
     Ok(Some(ProduceReply { header: request.header, topics, calls }))
 }
 
-fn answer_nothing(topics: &[(Str, Uuid, Vec<(i32, Slot)>)]) -> Result<Option<ProduceReply>, Refusal> {
-    let failed = topics.iter().flat_map(|(.., slots)| slots).any(|(_, slot)| matches!(slot, Slot::Known(Err(_))));
+fn answer_nothing(topics: &[TopicSlots]) -> Result<Option<ProduceReply>, Refusal> {
+    let failed =
+        topics.iter().flat_map(|topic| &topic.slots).any(|(_, slot)| matches!(slot, Slot::Known(Err(_))));
     // Closing is how Kafka tells a client that waits for no answer to look at its metadata again.
     if failed { Err(Refusal::UnacknowledgedAppendFailed) } else { Ok(None) }
 }
@@ -145,13 +154,11 @@ impl<'a> Staging<'a> {
     }
 
     fn defer(&mut self, shard: ShardId, id: PartitionId, checked: Checked) -> Slot {
-        let call = match self.remote.iter().position(|(owner, _)| *owner == shard) {
-            Some(call) => call,
-            None => {
-                self.remote.push((shard, Vec::new()));
-                self.remote.len() - 1
-            }
-        };
+        let known = self.remote.iter().position(|(owner, _)| *owner == shard);
+        let call = known.unwrap_or_else(|| {
+            self.remote.push((shard, Vec::new()));
+            self.remote.len() - 1
+        });
         let appends = &mut self.remote[call].1;
         appends.push((id, checked));
         Slot::Remote { call, index: appends.len() - 1 }
@@ -237,7 +244,7 @@ impl Outcome {
 impl ProduceReply {
     /// Whether [`Self::finish`] returns without waiting.
     pub fn is_ready(&mut self) -> bool {
-        let local = self.topics.iter().flat_map(|(.., slots)| slots).all(|(_, slot)| match slot {
+        let local = self.topics.iter().flat_map(|topic| &topic.slots).all(|(_, slot)| match slot {
             Slot::Local { partition, appended } => partition.is_durable(*appended),
             Slot::Known(_) | Slot::Remote { .. } => true,
         });
@@ -250,7 +257,7 @@ impl ProduceReply {
             call.wait().await;
         }
         let mut responses = Vec::with_capacity(self.topics.len());
-        for (name, topic_id, slots) in self.topics {
+        for TopicSlots { name, topic_id, slots } in self.topics {
             let mut partition_responses = Vec::with_capacity(slots.len());
             for (index, slot) in slots {
                 let result = match slot {
@@ -262,7 +269,7 @@ impl ProduceReply {
                 };
                 partition_responses.push(partition_response(index, result));
             }
-            responses.push(TopicProduceResponse { name, topic_id, partition_responses, ..Default::default() });
+            responses.push(TopicProduceResponse { name, topic_id, partition_responses });
         }
         let body = ProduceResponse { responses, ..Default::default() };
         Response::encode(ApiKey::Produce, &self.header, &body, &mut [])
@@ -320,10 +327,5 @@ fn partition_response(index: i32, result: Result<Outcome, PartitionError>) -> Pa
 }
 
 fn record_error((batch_index, message): (i32, String)) -> BatchIndexAndErrorMessage {
-    BatchIndexAndErrorMessage {
-        batch_index,
-        batch_index_error_message: Some(Str::from(message)),
-        ..Default::default()
-    }
+    BatchIndexAndErrorMessage { batch_index, batch_index_error_message: Some(Str::from(message)) }
 }
-

@@ -37,7 +37,7 @@ impl Response {
     }
 
     /// How many bytes the frame has.
-    pub fn len(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.parts.iter().map(Part::len).sum()
     }
 }

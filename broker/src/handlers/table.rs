@@ -9,9 +9,10 @@ use wire::kafka::message::{Message, Request};
 use super::reply::Response;
 use super::{Context, Incoming, Refusal};
 use super::{
-    alter_configs, api_versions, create_partitions, create_topics, delete_records, delete_topics, describe_cluster,
-    describe_configs, describe_log_dirs, describe_topic_partitions, fetch, find_coordinator, groups,
-    init_producer_id, list_offsets, metadata, offset_commit, offset_fetch, offset_for_leader_epoch,
+    alter_configs, api_versions, create_partitions, create_topics, delete_records, delete_topics,
+    describe_cluster, describe_configs, describe_log_dirs, describe_topic_partitions, fetch,
+    find_coordinator, groups, init_producer_id, list_offsets, metadata, offset_commit, offset_fetch,
+    offset_for_leader_epoch,
 };
 
 /// One row: an API, the versions that are spoken, and whether `ApiVersions` names it.

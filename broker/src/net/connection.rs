@@ -59,8 +59,15 @@ pub async fn serve(context: Rc<Context>, stream: Rc<TcpStream>, peer: SocketAddr
     let _ = stream.shutdown(Shutdown::Both);
 }
 
-async fn read(context: &Rc<Context>, stream: &Rc<TcpStream>, peer: SocketAddr, queue: &Queue, activity: &Activity) {
-    let mut reader = FrameReader::new(stream.clone(), context.config.network.socket_request_max_bytes as usize);
+async fn read(
+    context: &Rc<Context>,
+    stream: &Rc<TcpStream>,
+    peer: SocketAddr,
+    queue: &Queue,
+    activity: &Activity,
+) {
+    let mut reader =
+        FrameReader::new(stream.clone(), context.config.network.socket_request_max_bytes as usize);
     let peer = Peer { address: peer };
     loop {
         let frame = match reader.next(&context.shard.request_budget, || activity.frame_started()).await {
@@ -102,7 +109,7 @@ async fn write(stream: Rc<TcpStream>, queue: Rc<Queue>, activity: Rc<Activity>, 
         loop {
             match next.finish().await {
                 Ok(answer) => {
-                    bytes += answer.len();
+                    bytes += answer.bytes();
                     answers.push(answer);
                 }
                 Err(refusal) => {

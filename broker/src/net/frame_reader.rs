@@ -47,27 +47,28 @@ impl FrameReader {
         FrameReader { stream, pending: BytesMut::new(), frame_bytes_max }
     }
 
-    /// The next frame, or why there is none. `started` is called when its first byte is there.
-    pub async fn next(&mut self, budget: &RequestBudget, started: impl Fn()) -> Result<Frame, FrameError> {
+    /// The next frame, or why there is none. `progress` is called when bytes of it have arrived.
+    pub async fn next(&mut self, budget: &RequestBudget, progress: impl Fn()) -> Result<Frame, FrameError> {
         while self.pending.len() < 4 {
             if !self.pending.is_empty() {
-                started();
+                progress();
             }
             self.receive_some().await?;
         }
-        started();
-        let claimed = i32::from_be_bytes([self.pending[0], self.pending[1], self.pending[2], self.pending[3]]);
+        progress();
+        let claimed =
+            i32::from_be_bytes([self.pending[0], self.pending[1], self.pending[2], self.pending[3]]);
         let Some(len) = usize::try_from(claimed).ok().filter(|len| *len > 0 && *len <= self.frame_bytes_max)
         else {
             return Err(FrameError::Length(claimed));
         };
         let charge = budget.reserve(len).await;
         self.pending.advance(4);
-        let bytes = self.body(len).await?;
+        let bytes = self.body(len, progress).await?;
         Ok(Frame { bytes, charge })
     }
 
-    async fn body(&mut self, len: usize) -> Result<Bytes, FrameError> {
+    async fn body(&mut self, len: usize, progress: impl Fn()) -> Result<Bytes, FrameError> {
         if self.pending.len() < len && len <= limits::FRAME_SMALL_BYTES {
             while self.pending.len() < len {
                 self.receive_some().await?;
@@ -85,11 +86,13 @@ impl FrameReader {
         self.pending = BytesMut::new();
         while body.len() < len {
             let missing = len - body.len();
-            let (result, filled) = self.stream.recv_into(body, missing).await;
+            let step = missing.min(limits::FRAME_LARGE_BYTES);
+            let (result, filled) = self.stream.recv_into(body, step).await;
             body = filled;
-            if result.map_err(FrameError::Io)? < missing && body.len() < len {
+            if result.map_err(FrameError::Io)? < step {
                 return Err(FrameError::Io(std::io::ErrorKind::UnexpectedEof.into()));
             }
+            progress();
         }
         if body.len() > len {
             self.pending = body.split_off(len);

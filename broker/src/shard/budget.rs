@@ -23,6 +23,10 @@ impl Default for RequestBudget {
 impl RequestBudget {
     /// Waits, first come first served, until a frame of `len` bytes may be read.
     pub async fn reserve(&self, len: usize) -> Permit {
-        if len > limits::FRAME_LARGE_BYTES { self.large_slots.acquire(1).await } else { self.bytes.acquire(len as u64).await }
+        if len > limits::FRAME_LARGE_BYTES {
+            self.large_slots.acquire(1).await
+        } else {
+            self.bytes.acquire(len as u64).await
+        }
     }
 }

@@ -8,8 +8,8 @@ use storage::types::{LeaderEpoch, Offset, Timestamp};
 use storage::{Append, Log, ReadError, ReadPart, StageError, StorageError, Store, Ticket};
 use wire::kafka::error_code::ErrorCode;
 
-use super::validate::Checked;
 use super::PartitionId;
+use super::validate::Checked;
 use crate::metadata::topic_config::TopicConfig;
 
 /// A partition owned by this shard.
@@ -66,7 +66,9 @@ impl AppendError {
     /// What the client is told beside the code.
     pub fn message(&self) -> Option<String> {
         match self {
-            AppendError::NotLeader | AppendError::OutOfOrderSequence | AppendError::InvalidProducerEpoch => None,
+            AppendError::NotLeader | AppendError::OutOfOrderSequence | AppendError::InvalidProducerEpoch => {
+                None
+            }
             AppendError::Stage(error) => Some(error.to_string()),
             AppendError::Storage(error) => Some(error.to_string()),
         }
@@ -149,7 +151,13 @@ impl ReadOutcome {
 
 impl Partition {
     /// A partition over its log.
-    pub fn new(id: PartitionId, store: Store, log: Log, config: Arc<TopicConfig>, leader_epoch: LeaderEpoch) -> Partition {
+    pub fn new(
+        id: PartitionId,
+        store: Store,
+        log: Log,
+        config: Arc<TopicConfig>,
+        leader_epoch: LeaderEpoch,
+    ) -> Partition {
         Partition { id, log, store, config: RefCell::new(config), leader_epoch }
     }
 
@@ -205,7 +213,8 @@ impl Partition {
 
     /// The place of a batch that the log has already, `None` for one that it has not.
     fn check_producer(&self, batch: &Checked) -> Result<Option<Appended>, AppendError> {
-        let producer = ProducerBatch::of(&batch.header).map_err(|_| AppendError::Stage(StageError::Invalid))?;
+        let producer =
+            ProducerBatch::of(&batch.header).map_err(|_| AppendError::Stage(StageError::Invalid))?;
         let Some(producer) = producer else { return Ok(None) };
         match self.log.check_producer(&producer) {
             ProducerCheck::Ok => Ok(None),

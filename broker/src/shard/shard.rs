@@ -15,9 +15,9 @@ use wire::kafka::types::{Str, Uuid};
 use super::PartitionId;
 use super::budget::RequestBudget;
 use super::partition::{Partition, ReadOutcome, ReadSpec};
+use crate::metadata::ids::ShardId;
 use crate::metadata::image::MetadataImage;
 use crate::metadata::topic_config::TopicConfig;
-use crate::metadata::ids::ShardId;
 
 /// Data plane of one core.
 pub struct Shard {
@@ -100,9 +100,10 @@ impl Shard {
     /// Finds a partition in the image, by topic id or by name.
     pub fn resolve(&self, name: &Str, topic_id: Uuid, index: i32, by_id: bool) -> Result<Target, ErrorCode> {
         let image = self.image.borrow();
-        let (topic, unknown) = match by_id {
-            true => (image.topic_by_id(&topic_id), ErrorCode::UnknownTopicId),
-            false => (image.topic(name), ErrorCode::UnknownTopicOrPartition),
+        let (topic, unknown) = if by_id {
+            (image.topic_by_id(&topic_id), ErrorCode::UnknownTopicId)
+        } else {
+            (image.topic(name), ErrorCode::UnknownTopicOrPartition)
         };
         let topic = topic.ok_or(unknown)?;
         let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;

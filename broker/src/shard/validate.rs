@@ -11,8 +11,8 @@ use wire::kafka::record_validation::{
     self, Accepted, BatchRule, Keys, RecordRefusal, RecordRule, Refusal, Rules,
 };
 
-use crate::limits;
 use crate::config::log::{self, CompressionType};
+use crate::limits;
 use crate::metadata::topic_config::TopicConfig;
 
 /// How far records are looked into.
@@ -67,7 +67,8 @@ pub fn check(
     let batch = record_batch::single_batch(&records).map_err(|error| not_one_batch(&error, version))?;
     let codec = batch.header.codec().map_err(|error| malformed(&error))?;
     if codec == Codec::Zstd && version < ZSTD_FROM_VERSION {
-        let message = format!("Produce requests with version {version} are not allowed to use ZStandard compression");
+        let message =
+            format!("Produce requests with version {version} are not allowed to use ZStandard compression");
         return Err(Rejection::new(ErrorCode::UnsupportedCompressionType, message));
     }
     if batch.bytes.len() > config.max_message_bytes as usize {
@@ -110,7 +111,12 @@ fn clock(config: &TopicConfig) -> TimestampType {
 }
 
 /// The bytes as the topic wants them: its clock, its codec.
-fn stored_form(batch: Batch, codec: Codec, config: &TopicConfig, accepted: &Accepted) -> Result<Batch, Rejection> {
+fn stored_form(
+    batch: Batch,
+    codec: Codec,
+    config: &TopicConfig,
+    accepted: &Accepted,
+) -> Result<Batch, Rejection> {
     let (wanted, level) = match config.compression_type {
         CompressionType::Producer => (codec, None),
         CompressionType::Uncompressed => (Codec::None, None),
@@ -173,13 +179,17 @@ fn checked(batch: Batch, config: &TopicConfig, now_ms: i64) -> Checked {
 fn not_one_batch(error: &BatchError, version: i16) -> Rejection {
     let message = match error {
         BatchError::Short { have: 0 } => {
-            format!("Produce requests with version {version} must have at least one record batch per partition")
+            format!(
+                "Produce requests with version {version} must have at least one record batch per partition"
+            )
         }
         BatchError::SeveralBatches => format!(
             "Produce requests with version {version} are only allowed to contain exactly one record batch per partition"
         ),
         BatchError::Magic(0 | 1) => {
-            format!("Produce requests with version {version} are only allowed to contain record batches with magic version 2")
+            format!(
+                "Produce requests with version {version} are only allowed to contain record batches with magic version 2"
+            )
         }
         other => return malformed(other),
     };

@@ -12,8 +12,8 @@ use async_channel::{Receiver, Sender};
 use reactor::{Priority, TcpListener};
 use storage::types::{LeaderEpoch, LogId, Timestamp};
 use storage::{
-    Catalog, Direct, LogConfig, LogSpec, RecoveryReport, Retention, Store, StoreOptions,
-    SyncChoice, SyncProbe,
+    Catalog, Direct, LogConfig, LogSpec, RecoveryReport, Retention, Store, StoreOptions, SyncChoice,
+    SyncProbe,
 };
 use tracing::{error, warn};
 
@@ -28,12 +28,12 @@ use crate::handlers::fetch_sessions::FetchSessions;
 use crate::handlers::init_producer_id::ProducerIds;
 use crate::handlers::produce::{self, ProduceCall};
 use crate::limits;
-use crate::net::connections::Connections;
-use crate::net::listener;
 use crate::metadata::ids::ShardId;
 use crate::metadata::image::{self, MetadataImage, Topic, TopicChange};
 use crate::metadata::topic_config::TopicConfig;
 use crate::metadata::topic_name::OFFSETS_TOPIC;
+use crate::net::connections::Connections;
+use crate::net::listener;
 use crate::runtime::mesh::Mesh;
 use crate::shard::PartitionId;
 use crate::shard::partition::Partition;
@@ -137,9 +137,8 @@ async fn recover(setup: &ShardSetup) -> Result<(Rc<Context>, Recovered), StartEr
 
 /// Every partition instance that exists, on any shard: recovery drops what is not among them.
 fn catalog(image: &MetadataImage) -> Catalog {
-    let all = image.topics().flat_map(|topic| {
-        topic.partitions.iter().map(move |partition| spec(topic, partition))
-    });
+    let all =
+        image.topics().flat_map(|topic| topic.partitions.iter().map(move |partition| spec(topic, partition)));
     let live: HashMap<LogId, LogSpec> = all.map(|spec| (spec.id, spec)).collect();
     Catalog { live, issued_max: LogId(image.next_log().0.saturating_sub(1)) }
 }
@@ -239,7 +238,13 @@ fn take_all(shard: &Shard, topic: &Topic) {
             continue;
         }
         match shard.store.create_log(spec) {
-            Ok(log) => shard.insert(Rc::new(Partition::new(id, shard.store.clone(), log, topic.config.clone(), epoch(topic, id)))),
+            Ok(log) => shard.insert(Rc::new(Partition::new(
+                id,
+                shard.store.clone(),
+                log,
+                topic.config.clone(),
+                epoch(topic, id),
+            ))),
             Err(error) => error!(topic = %topic.name, partition = id.index, %error, "log not created"),
         }
     }
@@ -276,10 +281,16 @@ async fn retention(context: Rc<Context>) {
 
 fn serve_lanes(context: &Rc<Context>) {
     for calls in context.produce_lane.incoming() {
-        reactor::spawn(Priority::Latency, "mesh-produce", produce::serve_lane(context.clone(), calls.clone())).detach();
+        reactor::spawn(
+            Priority::Latency,
+            "mesh-produce",
+            produce::serve_lane(context.clone(), calls.clone()),
+        )
+        .detach();
     }
     for calls in context.lane.incoming() {
-        reactor::spawn(Priority::Latency, "mesh", context::serve_lane(context.clone(), calls.clone())).detach();
+        reactor::spawn(Priority::Latency, "mesh", context::serve_lane(context.clone(), calls.clone()))
+            .detach();
     }
 }
 
