@@ -173,10 +173,14 @@ fn main() {
     for depth in [1, 16] {
         let time = Duration::from_secs_f64(seconds);
         let (mut raw, mut reactor) = (Vec::new(), Vec::new());
-        for _ in 0..runs {
-            let (to_raw, to_reactor) = (path.clone(), path.clone());
-            raw.push(on_core_0(move || raw_run(&to_raw, depth, time)));
-            reactor.push(on_core_0(move || reactor_run(to_reactor, depth, time)));
+        for run in 0..2 * runs {
+            // raw, reactor, reactor, raw, …: whatever comes at intervals hits both.
+            let path = path.clone();
+            if (run + run / 2) % 2 == 0 {
+                raw.push(on_core_0(move || raw_run(&path, depth, time)));
+            } else {
+                reactor.push(on_core_0(move || reactor_run(path, depth, time)));
+            }
         }
         for (name, results) in [("raw", &raw), ("reactor", &reactor)] {
             let column = |f: fn(&Run) -> f64| results.iter().map(f).collect::<Vec<_>>();

@@ -64,11 +64,6 @@ async fn send(stream: &reactor::TcpStream, file: &File, way: Way, memory: &Bytes
 
 async fn run(path: PathBuf, way: Way) -> Run {
     let file = File::open(&path, &OpenOptions::new().read(true)).await.unwrap();
-    if way == Way::Cold {
-        evict(&path);
-    } else {
-        std::fs::read(&path).unwrap();
-    }
     let (_, memory) = file.read_at(BytesMut::with_capacity(4 << 20), 4 << 20, 0).await;
     let memory = memory.freeze();
     let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap(), &ListenOptions::default()).unwrap();
@@ -102,10 +97,12 @@ fn main() {
     for _ in 0..runs {
         for (way, results) in ways.iter().zip(&mut results) {
             let (path, way) = (path.clone(), *way);
-            // The main task's polls before the sending are long by themselves, so the sending has a task of its own.
-            let main = move || async move {
-                reactor::spawn(reactor::Priority::Latency, "send", run(path, way)).await
-            };
+            if way == Way::Cold {
+                evict(&path);
+            } else {
+                std::fs::read(&path).unwrap();
+            }
+            let main = move || run(path, way);
             results.push(Builder::new("send").cpu(Some(0)).spawn(main).unwrap().join().unwrap());
         }
     }
