@@ -1,0 +1,130 @@
+//! The command line as a newcomer uses it: the real program, serving and being its own client.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, Output, Stdio};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_corelane");
+
+/// A broker on a port of its own, killed when the test ends.
+struct Broker {
+    child: Child,
+    address: String,
+    _data: tempfile::TempDir,
+}
+
+impl Broker {
+    fn start() -> Self {
+        let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut child = Command::new(PROGRAM)
+            .args(["--listen", "127.0.0.1:0", "--cores", "2", "--set", "cores.pin=false"])
+            .args(["--set", "group.initial.rebalance.delay.ms=0", "--data"])
+            .arg(data.path())
+            .env("RUST_LOG", "warn")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.split(" ready on ").nth(1).and_then(|rest| rest.split(' ').next());
+        let address = address.unwrap_or_else(|| panic!("no address in the start line {line:?}")).to_owned();
+        Self { child, address, _data: data }
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = Command::new(PROGRAM)
+            .args(arguments)
+            .env("CORELANE_BOOTSTRAP", &self.address)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// What a command that succeeds prints.
+    fn ok(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.run(arguments, input);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// How a command that fails ends: its code and its sentence.
+    fn fails(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.run(arguments, "");
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_newcomers_first_steps_work() {
+    let broker = Broker::start();
+    assert_eq!(
+        broker.ok(&["topic", "create", "orders", "-p", "3"], ""),
+        "created orders with 3 partitions\n"
+    );
+    broker.ok(&["produce", "orders", "-k", ":"], "a:1\nb:2\na:3\n");
+    let printed = broker.ok(&["consume", "orders", "--exit", "--format", "%k=%v\\n"], "");
+    let mut lines: Vec<_> = printed.lines().collect();
+    assert!(lines.iter().position(|line| *line == "a=1") < lines.iter().position(|line| *line == "a=3"));
+    lines.sort_unstable();
+    assert_eq!(lines, ["a=1", "a=3", "b=2"]);
+    assert_eq!(broker.ok(&["topic", "list"], ""), "orders\n");
+    let described = broker.ok(&["topic", "describe", "orders"], "");
+    assert!(described.contains("3 partitions, 1 replica each"), "{described}");
+    let status = broker.ok(&["status"], "");
+    assert!(status.contains("2 shards") && status.contains("1 topic, 3 partitions"), "{status}");
+    assert_eq!(broker.ok(&["topic", "delete", "orders"], ""), "deleted orders\n");
+    assert_eq!(broker.ok(&["topic", "list"], ""), "");
+}
+
+#[test]
+fn a_group_goes_on_where_it_was() {
+    let broker = Broker::start();
+    let numbers: String = (0..1000).map(|number| format!("{number}\n")).collect();
+    broker.ok(&["produce", "numbers", "-z", "lz4"], &numbers);
+    let first = broker.ok(&["consume", "numbers", "--group", "g", "-n", "400"], "");
+    let second = broker.ok(&["consume", "numbers", "--group", "g", "--exit"], "");
+    assert_eq!(first + &second, numbers);
+    assert_eq!(broker.ok(&["consume", "numbers", "--group", "g", "--exit"], ""), "");
+    assert_eq!(broker.ok(&["consume", "numbers", "--from", "-2", "--exit"], ""), "998\n999\n");
+}
+
+#[test]
+fn failures_are_one_sentence_and_a_code() {
+    let broker = Broker::start();
+    let (code, sentence) = broker.fails(&["consume", "nothing"]);
+    assert_eq!((code, sentence.as_str()), (1, "corelane: topic nothing: there is no such topic\n"));
+    broker.ok(&["topic", "create", "a"], "");
+    let (code, sentence) = broker.fails(&["topic", "create", "a"]);
+    assert_eq!(code, 1);
+    assert_eq!(sentence, "corelane: topic a is not created: Topic 'a' already exists.\n");
+    let (code, sentence) = broker.fails(&["topic", "create", "b", "--config", "cleanup.policy=compact"]);
+    assert_eq!(code, 1);
+    assert!(sentence.contains("compact is not supported yet"), "{sentence}");
+    let (code, sentence) = broker.fails(&["status", "--server", "127.0.0.1:1"]);
+    assert_eq!(code, 3);
+    assert!(sentence.starts_with("corelane: no broker answers at 127.0.0.1:1"), "{sentence}");
+    assert_eq!(broker.fails(&["consume", "a", "--from", "middle"]).0, 2);
+}
+
+#[test]
+fn a_wrong_setting_ends_the_start_with_a_sentence() {
+    let start = |set: &str| Command::new(PROGRAM).args(["--set", set]).output().unwrap();
+    let output = start("num.partitions=none");
+    assert!(!output.status.success());
+    let sentence = String::from_utf8(output.stderr).unwrap();
+    let expected =
+        "num.partitions=none (from --set): Not a number of type INT; allowed: a whole number from 1";
+    assert!(sentence.contains(expected), "{sentence}");
+    let sentence = String::from_utf8(start("durability=memory").stderr).unwrap();
+    assert!(sentence.contains("memory is not supported yet"), "{sentence}");
+}
