@@ -412,11 +412,6 @@ impl CommitLog {
         self.inner.state.borrow().poisoned.clone()
     }
 
-    /// Fails the log from outside, for instance because its checkpoint cannot be written.
-    pub(crate) fn poison(&self, cause: &str) {
-        self.inner.poison(cause);
-    }
-
     pub(crate) fn stats(&self) -> CommitStats {
         self.inner.state.borrow().stats
     }

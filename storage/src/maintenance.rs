@@ -24,6 +24,7 @@ use crate::limits::{
 use crate::log::core::{Health, LogCell, LogCore};
 use crate::log_record::{self, LogRecord};
 use crate::store::StoreInner;
+use crate::tail::Chunk;
 use crate::types::{LeaderEpoch, LogId, Offset, Position, SegmentBase};
 use crate::writeback::{Extent, Sync, write_back};
 
@@ -245,9 +246,12 @@ fn carry(inner: &Rc<StoreInner>, cell: &Rc<LogCell>, freed: u64) {
     let mut core = cell.core.borrow_mut();
     let from = core.unsafe_from();
     let first = core.tail.index_of(from);
-    let old =
-        core.tail.from(first).take_while(|chunk| chunk.at.segment == from.segment && chunk.sequence <= freed);
-    let Some(end) = old.map(|chunk| chunk.end()).last() else { return };
+    // Pieces of an append that is not yet complete on disk keep their ring files until it is.
+    let flushed = core.segment(from.segment).map_or(0, |segment| core.flushed_bytes(segment));
+    // Carried blocks are newer than what follows them, so sequences do not ascend.
+    let whole = |chunk: &&Chunk| chunk.at.segment == from.segment && chunk.end() <= flushed;
+    let old = core.tail.from(first).take_while(whole).filter(|chunk| chunk.sequence <= freed);
+    let Some(end) = old.last().map(Chunk::end) else { return };
     let bytes = Bytes::from(core.memory(from.segment, from.position, end).concat());
     assert!(bytes.len() as u64 == end - from.position);
     let entry = Entry {

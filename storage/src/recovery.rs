@@ -137,7 +137,7 @@ fn limits(options: &StoreOptions, method: SyncMethod) -> CommitLimits {
     }
 }
 
-fn new_ring_id() -> [u8; 16] {
+pub(crate) fn new_ring_id() -> [u8; 16] {
     let id = u128::from(reactor::random_u64()) << 64 | u128::from(reactor::random_u64());
     id.to_le_bytes()
 }

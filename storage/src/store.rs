@@ -176,9 +176,43 @@ impl Store {
         options: StoreOptions,
         catalog: &Catalog,
     ) -> Result<(Store, RecoveryReport), StorageError> {
+        let (store, report) = Self::open_once(options.clone(), catalog).await?;
+        if report.discarded.is_none() {
+            return Ok((store, report));
+        }
+        // What survived goes into segments, and the ring gets another id: old headers name commits that are gone,
+        // and would be taken for damage at every start.
+        store.checkpoint().await?;
+        let inner = store.inner();
+        inner.summary.set(Summary { ring_id: crate::recovery::new_ring_id(), ..inner.summary.get() });
+        store.checkpoint().await?;
+        drop(store);
+        let (store, _) = Self::open_once(options, catalog).await?;
+        Ok((store, report))
+    }
+
+    async fn open_once(
+        options: StoreOptions,
+        catalog: &Catalog,
+    ) -> Result<(Store, RecoveryReport), StorageError> {
         let (recovered, report) = crate::recovery::recover(options, catalog).await?;
         let logs: Vec<Rc<LogCell>> = recovered.logs.values().cloned().collect();
-        let inner = Rc::new(StoreInner {
+        let inner = Self::assemble(recovered);
+        for cell in logs {
+            let unsettled = {
+                let core = cell.core.borrow();
+                core.changed || core.unsafe_from() < core.end_at() || !core.doomed.is_empty()
+            };
+            if unsettled {
+                inner.list(&cell);
+            }
+        }
+        crate::maintenance::start(&inner).await?;
+        Ok((Store { handle: Rc::new(Handle { inner }) }, report))
+    }
+
+    fn assemble(recovered: Recovered) -> Rc<StoreInner> {
+        Rc::new(StoreInner {
             options: recovered.options,
             commit: recovered.commit,
             probe: recovered.probe,
@@ -195,18 +229,7 @@ impl Store {
             unsynced_dirs: RefCell::default(),
             no_space: Cell::new(false),
             closed: Cell::new(false),
-        });
-        for cell in logs {
-            let unsettled = {
-                let core = cell.core.borrow();
-                core.changed || core.unsafe_from() < core.end_at()
-            };
-            if unsettled {
-                inner.list(&cell);
-            }
-        }
-        crate::maintenance::start(&inner).await?;
-        Ok((Store { handle: Rc::new(Handle { inner }) }, report))
+        })
     }
 
     pub(crate) fn inner(&self) -> &Rc<StoreInner> {

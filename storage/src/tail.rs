@@ -76,20 +76,6 @@ impl Tail {
         self.chunks.push_back(chunk);
     }
 
-    /// Puts older bytes before the others.
-    pub(crate) fn push_front(&mut self, chunk: Chunk) {
-        assert!(self.chunks.front().is_none_or(|oldest| chunk.end_place() <= oldest.at));
-        self.chunks.push_front(chunk);
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
-    }
-
-    pub(crate) fn first(&self) -> Option<&Chunk> {
-        self.chunks.front()
-    }
-
     /// Index of the first chunk that has bytes at or after `place`.
     pub(crate) fn index_of(&self, place: Place) -> usize {
         self.chunks.partition_point(|chunk| chunk.end_place() <= place)
@@ -114,9 +100,9 @@ impl Tail {
         chunk.edges.starts().then_some(index)
     }
 
-    /// Sequence of the oldest commit that holds bytes at or after `place`.
+    /// Sequence of the oldest commit that holds bytes at or after `place`. A carried block is newer than what follows it.
     pub(crate) fn needed(&self, place: Place) -> Option<u64> {
-        self.chunks.get(self.index_of(place)).map(|chunk| chunk.sequence)
+        self.from(self.index_of(place)).map(|chunk| chunk.sequence).min()
     }
 
     /// Gives up what the commit buffers up to `sequence` hold: safe chunks go, the rest is copied out.

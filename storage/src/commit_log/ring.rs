@@ -173,9 +173,4 @@ impl Ring {
     pub(crate) fn len(&self) -> usize {
         self.files.len()
     }
-
-    /// The files.
-    pub(crate) fn files(&self) -> &[RingFile] {
-        &self.files
-    }
 }

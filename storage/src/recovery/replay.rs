@@ -136,7 +136,7 @@ impl Partial {
                     edges,
                 });
             }
-            EntryKind::Carry => self.fill(at, payload, sequence),
+            EntryKind::Carry => self.fill(at, &payload, sequence),
             EntryKind::Truncate => self.cut(at),
             EntryKind::LogStart => {}
         }
@@ -157,24 +157,35 @@ impl Partial {
         }
     }
 
-    /// A carried block: what of it is before all bytes that are there. The rest was in entries that are there.
-    fn fill(&mut self, at: Place, mut payload: Bytes, sequence: u64) {
-        if let Some(oldest) = self.chunks.front() {
-            if oldest.at <= at {
-                return;
+    /// A carried block: what of it is not in entries that are there.
+    fn fill(&mut self, at: Place, payload: &Bytes, sequence: u64) {
+        let end = at.position + payload.len() as u64;
+        let mut gaps = Vec::new();
+        let mut position = at.position;
+        for chunk in self.chunks.iter().filter(|chunk| chunk.at.segment == at.segment) {
+            if chunk.at.position >= end {
+                break;
             }
-            if oldest.at.segment == at.segment {
-                payload.truncate((oldest.at.position - at.position) as usize);
+            if chunk.at.position > position {
+                gaps.push(position..chunk.at.position);
             }
+            position = position.max(chunk.end());
         }
-        self.chunks.push_front(Chunk {
-            at,
-            bytes: payload,
-            sequence,
-            base_offset: Offset::ZERO,
-            next_offset: Offset::ZERO,
-            edges: Edges::Raw,
-        });
+        if position < end {
+            gaps.push(position..end);
+        }
+        for gap in gaps {
+            let range = (gap.start - at.position) as usize..(gap.end - at.position) as usize;
+            self.chunks.push_back(Chunk {
+                at: Place { segment: at.segment, position: gap.start },
+                bytes: payload.slice(range),
+                sequence,
+                base_offset: Offset::ZERO,
+                next_offset: Offset::ZERO,
+                edges: Edges::Raw,
+            });
+        }
+        self.chunks.make_contiguous().sort_by_key(|chunk| chunk.at);
     }
 
     fn apply(&mut self, entry: &Entry, payload: &Bytes, now: Timestamp) -> Result<(), &'static str> {

@@ -1,0 +1,155 @@
+//! Bytes on their way: commits, ring reuse, carried blocks, segments; read identically wherever they are.
+
+use storage::StoreOptions;
+use storage::types::{Offset, Timestamp};
+
+use crate::support::*;
+
+/// Appends `rounds` batches to each of `logs` logs and checks all of them before and after a restart.
+fn write_and_check(options: StoreOptions, logs: u64, rounds: u64, length: usize) {
+    let specs: Vec<_> = (1..=logs).map(spec).collect();
+    let (again, specs_again) = (options.clone(), specs.clone());
+    run(move || async move {
+        let (store, _) = open(options, &specs).await;
+        for round in 0..rounds {
+            let mut staged = Vec::new();
+            for spec in &specs {
+                let log = store.create_log(spec.clone()).unwrap();
+                let bytes = batch(&value(round * 1000 + spec.id.0, length));
+                let ticket = stage_admitted(&store, &log, &bytes).await;
+                staged.push((log, ticket.ticket));
+            }
+            for (log, ticket) in staged {
+                log.durable(ticket).await.unwrap();
+            }
+        }
+        check(&store, &specs, rounds, length).await;
+        let stats = store.stats();
+        assert!(stats.checkpoints > 0 && stats.writeback_bytes > 0, "{stats:?}");
+    });
+    run(move || async move {
+        let (store, report) = open(again, &specs_again).await;
+        assert!(report.bytes <= 1 << 20, "{report:?}");
+        check(&store, &specs_again, rounds, length).await;
+        store.close().await.unwrap();
+    });
+}
+
+async fn check(store: &storage::Store, specs: &[storage::LogSpec], rounds: u64, length: usize) {
+    for spec in specs {
+        let log = store.create_log(spec.clone()).unwrap();
+        for piece in [1, 10_000, 1 << 20] {
+            let all = read_all(&log, piece).await;
+            assert_eq!(all.len() as u64, rounds);
+            for (round, (offset, bytes)) in all.iter().enumerate() {
+                assert_eq!(*offset, round as i64);
+                assert!(contains(bytes, &value(round as u64 * 1000 + spec.id.0, length)));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_ring_wraps_many_times_under_one_busy_log() {
+    let dir = folder();
+    write_and_check(options(dir.path()), 1, 600, 9_000);
+}
+
+#[test]
+fn the_ring_wraps_under_many_slow_logs_whose_blocks_are_carried() {
+    let dir = folder();
+    let options = options(dir.path());
+    write_and_check(options, 40, 60, 700);
+}
+
+#[test]
+fn without_direct_io_the_same_holds() {
+    let dir = folder();
+    let options = StoreOptions { direct: storage::Direct::Off, ..options(dir.path()) };
+    write_and_check(options, 3, 150, 5_000);
+}
+
+#[test]
+fn a_quiet_logs_block_is_carried_once_then_written_and_survives() {
+    let dir = folder();
+    let (first, second) = (options(dir.path()), options(dir.path()));
+    let specs = [spec(1), spec(2)];
+    let again = specs.clone();
+    run(move || async move {
+        let (store, _) = open(first, &specs).await;
+        let quiet = store.create_log(spec(1)).unwrap();
+        let busy = store.create_log(spec(2)).unwrap();
+        append(&store, &quiet, &batch(&value(7, 100))).await;
+        for number in 0..800 {
+            append(&store, &busy, &batch(&value(number, 8_000))).await;
+        }
+        assert!(store.stats().carried >= 1, "{:?}", store.stats());
+        assert!(contains(&read_all(&quiet, 1000).await[0].1, &value(7, 100)));
+        append(&store, &quiet, &batch(&value(8, 100))).await;
+        assert_eq!(read_all(&quiet, 1000).await.len(), 2);
+    });
+    run(move || async move {
+        let (store, _) = open(second, &again).await;
+        let quiet = store.create_log(spec(1)).unwrap();
+        let all = read_all(&quiet, 1000).await;
+        assert!(contains(&all[0].1, &value(7, 100)) && contains(&all[1].1, &value(8, 100)));
+    });
+}
+
+#[test]
+fn an_append_longer_than_a_commit_is_cut_and_put_together_again() {
+    let dir = folder();
+    let (first, second) = (options(dir.path()), options(dir.path()));
+    run(move || async move {
+        let (store, _) = open(first, &[spec(1)]).await;
+        let log = store.create_log(spec(1)).unwrap();
+        for (number, length) in [(0, 100), (1, 300_000), (2, 70_000), (3, 100)] {
+            append(&store, &log, &batch(&value(number, length))).await;
+        }
+        let all = read_all(&log, 1000).await;
+        assert!(contains(&all[1].1, &value(1, 300_000)) && contains(&all[3].1, &value(3, 100)));
+    });
+    run(move || async move {
+        let (store, _) = open(second, &[spec(1)]).await;
+        let log = store.create_log(spec(1)).unwrap();
+        assert_eq!(log.end_offset(), Offset(4));
+        let all = read_all(&log, 1000).await;
+        assert!(contains(&all[1].1, &value(1, 300_000)) && contains(&all[2].1, &value(2, 70_000)));
+        let newest = log.max_timestamp().await.unwrap().unwrap();
+        assert_eq!(newest.timestamp, Timestamp(1_700_000_000_000));
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn ten_thousand_idle_logs_open_and_come_back() {
+    let dir = folder();
+    let small = StoreOptions {
+        commit_log_bytes: 64 << 20,
+        ring_first_file_bytes: 8 << 20,
+        ring_file_bytes: 8 << 20,
+        dirty_bytes: 32 << 20,
+        ..options(dir.path())
+    };
+    let again = small.clone();
+    let specs: Vec<_> = (1..=10_000).map(spec).collect();
+    let specs_again = specs.clone();
+    run(move || async move {
+        let (store, _) = open(small, &specs).await;
+        let mut last = None;
+        for spec in &specs {
+            let log = store.create_log(spec.clone()).unwrap();
+            last = Some((stage_admitted(&store, &log, &batch(b"one")).await.ticket, log));
+        }
+        let (ticket, log) = last.unwrap();
+        log.durable(ticket).await.unwrap();
+    });
+    run(move || async move {
+        let (store, report) = open(again, &specs_again).await;
+        assert_eq!(report.logs, 10_000);
+        for id in [1, 5_000, 10_000] {
+            let log = store.create_log(spec(id)).unwrap();
+            assert_eq!(read_all(&log, 100).await.len(), 1);
+        }
+    });
+}
