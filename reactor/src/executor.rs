@@ -77,9 +77,11 @@ struct Shutdown<'a>(&'a Rc<Reactor>);
 
 impl Drop for Shutdown<'_> {
     fn drop(&mut self) {
+        let mut from = 0;
         loop {
             // One at a time: a destructor may spawn, wake or cancel others.
-            let Some(body) = self.0.take_any() else { break };
+            let body = self.0.tasks.borrow_mut().take_any(&mut from);
+            let Some(body) = body else { break };
             drop(body);
         }
         if !self.0.driver.shut_down() {
@@ -151,10 +153,6 @@ impl Reactor {
         drop(body);
     }
 
-    fn take_any(&self) -> Option<Body> {
-        self.tasks.borrow_mut().take_any()
-    }
-
     pub(crate) fn wake_local(&self, id: TaskId) {
         self.tasks.borrow_mut().wake(id);
     }
@@ -199,6 +197,7 @@ impl Reactor {
         self.counters.turns.set(self.counters.turns.get() + 1);
         self.take_remote();
         let start = time::now();
+        self.counters.refresh(start);
         self.turn_end.set(start + LATENCY_BUDGET);
         self.fire_timers(start);
         let now = self.poll_queued(Priority::Latency, start, start + LATENCY_BUDGET);

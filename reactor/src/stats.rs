@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::executor;
 use crate::limits::LONG_POLL;
 use crate::sys;
+use crate::time::Instant;
 
 /// Counters of the current reactor since it started.
 #[derive(Clone, Debug, Default)]
@@ -92,28 +93,32 @@ pub(crate) struct Counters {
     pub(crate) remote_wakes_sent: Cell<u64>,
     pub(crate) remote_wakes_received: Cell<u64>,
     long_polls: RefCell<BTreeMap<&'static str, LongPolls>>,
-    /// Involuntary switches of the thread when last looked at, and the poll count then.
-    switches: Cell<(u64, u64)>,
+    /// Involuntary switches of the thread when last looked at, and when that was.
+    switches: Cell<u64>,
+    switches_read: Cell<Option<Instant>>,
 }
 
-/// Polls after which the number of involuntary switches is read again, so that it stays fresh at low cost.
-const SWITCHES_REFRESH_POLLS: u64 = 4096;
+/// How old the number of involuntary switches may be when a long poll is judged by it.
+const SWITCHES_AGE_MAX: Duration = Duration::from_millis(10);
 
 impl Counters {
+    /// Reads the number of involuntary switches if what is known of it is old. At the beginning of a turn.
+    pub(crate) fn refresh(&self, now: Instant) {
+        if self.switches_read.get().is_none_or(|read| now.since(read) >= SWITCHES_AGE_MAX) {
+            self.switches.set(sys::involuntary_switches());
+            self.switches_read.set(Some(now));
+        }
+    }
+
     /// Counts one poll and how long it took. The time is the wall's, read once a poll; whether the thread was preempted
     /// is asked of the kernel only for long polls.
     pub(crate) fn polled(&self, name: &'static str, took: Duration) {
-        let polls = self.polls.get() + 1;
-        self.polls.set(polls);
+        self.polls.set(self.polls.get() + 1);
         if took < LONG_POLL {
-            if polls - self.switches.get().1 >= SWITCHES_REFRESH_POLLS {
-                self.switches.set((sys::involuntary_switches(), polls));
-            }
             return;
         }
-        let (before, _) = self.switches.get();
         let switches = sys::involuntary_switches();
-        self.switches.set((switches, polls));
+        let before = self.switches.replace(switches);
         let mut long_polls = self.long_polls.borrow_mut();
         let entry = long_polls.entry(name).or_insert(LongPolls {
             name,

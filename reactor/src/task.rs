@@ -176,11 +176,22 @@ impl Tasks {
         self.remove(id)
     }
 
-    /// Takes some live task's future, to end all tasks one by one.
-    pub(crate) fn take_any(&mut self) -> Option<Body> {
-        let slot = self.slots.iter().position(|slot| slot.live)? as u32;
-        let id = TaskId { slot, generation: self.slots[slot as usize].generation };
-        self.remove(id)
+    /// Takes the future of a live task, to end all tasks one by one; looks for it from slot `from` on, and then from the
+    /// first.
+    pub(crate) fn take_any(&mut self, from: &mut usize) -> Option<Body> {
+        while self.live > 0 {
+            let rest = self.slots.iter().skip(*from).position(|slot| slot.live);
+            let Some(index) = rest.map(|offset| *from + offset) else {
+                *from = 0;
+                continue;
+            };
+            *from = index + 1;
+            let id = TaskId { slot: index as u32, generation: self.slots[index].generation };
+            if let Some(body) = self.remove(id) {
+                return Some(body);
+            }
+        }
+        None
     }
 }
 

@@ -292,3 +292,70 @@ fn wake(packed: *const ()) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_push_is_taken_once_while_many_threads_push() {
+        const TASKS: u32 = 64;
+        const PUSHES: u64 = 20_000;
+        let shared = Shared::take().unwrap();
+        let generations: Vec<u32> = (0..TASKS).map(|slot| shared.prepare_cell(slot)).collect();
+        let id = |slot: u32| TaskId { slot, generation: generations[slot as usize] };
+        let (pushed, taken) = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4u32)
+                .map(|thread| {
+                    scope.spawn(move || {
+                        let pushes = 0..PUSHES;
+                        pushes.filter(|n| shared.push(id((*n as u32 * 7 + thread * 13) % TASKS))).count()
+                    })
+                })
+                .collect();
+            let mut taken = 0;
+            let mut out = Vec::new();
+            while !threads.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+                shared.take_remote(&mut out);
+                assert!(out.len() <= TASKS as usize, "bounded by the tasks");
+                taken += out.drain(..).count();
+            }
+            shared.take_remote(&mut out);
+            let pushed: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+            (pushed, taken + out.len())
+        });
+        assert_eq!(pushed, taken);
+        assert!(!shared.has_remote());
+        shared.give_back();
+    }
+
+    #[test]
+    fn a_waker_of_an_earlier_task_queues_nothing() {
+        let shared = Shared::take().unwrap();
+        let old = TaskId { slot: 0, generation: shared.prepare_cell(0) };
+        shared.set_generation(0, old.next_generation());
+        assert!(!shared.push(old));
+        assert!(shared.push(TaskId { slot: 0, generation: old.next_generation() }));
+        let mut out = Vec::new();
+        shared.take_remote(&mut out);
+        assert_eq!(out.len(), 1);
+        shared.give_back();
+    }
+
+    #[test]
+    fn only_one_notifies_a_sleeping_reactor() {
+        let shared = Shared::take().unwrap();
+        assert!(!shared.claim_ring_notification(), "it does not sleep");
+        assert!(shared.begin_sleep());
+        assert!(shared.claim_ring_notification());
+        assert!(!shared.claim_ring_notification());
+        assert!(matches!(shared.end_sleep(), Awoken::ByRing));
+        assert!(matches!(shared.end_sleep(), Awoken::Alone));
+        let task = TaskId { slot: 0, generation: shared.prepare_cell(0) };
+        assert!(shared.push(task));
+        assert!(!shared.begin_sleep(), "there is work");
+        shared.end_sleep();
+        shared.take_remote(&mut Vec::new());
+        shared.give_back();
+    }
+}

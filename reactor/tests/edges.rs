@@ -348,6 +348,19 @@ fn a_hundred_thousand_tasks_sleep_and_wake() {
 }
 
 #[test]
+fn a_reactor_with_very_many_tasks_ends_promptly() {
+    let start = std::time::Instant::now();
+    on_reactor(|| async {
+        for _ in 0..100_000 {
+            let sleeper = reactor::sleep(Duration::from_secs(3600));
+            reactor::spawn(Priority::Background, "sleeper", sleeper).detach();
+        }
+        reactor::sleep(Duration::from_millis(1)).await;
+    });
+    assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
 fn a_task_that_holds_the_core_is_named() {
     on_reactor(|| async {
         let busy = reactor::spawn(Priority::Background, "hog", async {
