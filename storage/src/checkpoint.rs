@@ -23,7 +23,7 @@ use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::error::StorageError;
-use crate::limits::{CHECKPOINT_DELTA_BYTES_MIN, CHECKPOINT_FRAME_BYTES_MAX};
+use crate::limits::{CHECKPOINT_DELTA_BYTES_MIN, CHECKPOINT_FRAME_BYTES, CHECKPOINT_FRAME_BYTES_MAX};
 use crate::log_record::LogRecord;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"CLcheckp");
@@ -184,6 +184,36 @@ pub(crate) async fn empty_slot(path: &Path) -> Result<File, StorageError> {
     let dir = path.parent().unwrap_or(path);
     reactor::fs::sync_dir(dir).await.map_err(StorageError::io("sync", dir))?;
     Ok(file)
+}
+
+/// Writes a full checkpoint of `records` into the other slot, durably.
+pub(crate) async fn write_full(
+    slots: &mut Slots,
+    records: impl Iterator<Item = LogRecord>,
+    summary: Summary,
+) -> Result<(), StorageError> {
+    let (path, ..) = slots.plan(Kind::Full);
+    let file = empty_slot(&path).await?;
+    let mut writing = slots.full_into(file);
+    let failed = |error| StorageError::io("write", &path)(error);
+    let mut frame = Frame::default();
+    let mut bytes = 0;
+    for record in records {
+        bytes += record.size_hint();
+        frame.logs.push(record);
+        if bytes >= CHECKPOINT_FRAME_BYTES {
+            writing.write(&std::mem::take(&mut frame)).await.map_err(failed)?;
+            bytes = 0;
+        }
+        if reactor::should_yield() {
+            reactor::yield_now().await;
+        }
+    }
+    frame.summary = Some(summary);
+    writing.write(&frame).await.map_err(failed)?;
+    writing.sync().await.map_err(failed)?;
+    slots.finished(writing);
+    Ok(())
 }
 
 impl Writing {

@@ -5,7 +5,7 @@
 //! staged, and if one fails none after it is ever acknowledged (the commit log is poisoned). Readers see nothing above
 //! the flushed offset. `log start ≤ flushed ≤ log end`, always.
 //!
-//! Truncation, DeleteRecords and retention move the ends by entries of the commit log: answered when those are
+//! Truncation, `DeleteRecords` and retention move the ends by entries of the commit log: answered when those are
 //! durable; bytes are overwritten and files unlinked only after a checkpoint that knows of it.
 
 pub(crate) mod core;

@@ -87,6 +87,15 @@ impl LogRecord {
         }
     }
 
+    /// Bytes in a checkpoint, about.
+    pub(crate) fn size_hint(&self) -> usize {
+        let indexes = |segment: &SegmentRecord| {
+            segment.indexes.as_ref().map_or(0, |indexes| indexes.offsets.len() + indexes.times.len())
+        };
+        let segments: usize = self.segments.iter().map(|segment| 80 + indexes(segment)).sum();
+        256 + segments + self.epochs.len() + self.producers.as_ref().map_or(0, Vec::len)
+    }
+
     pub(crate) fn lsn(&self) -> Lsn {
         Lsn { sequence: self.lsn_sequence, entry: self.lsn_entry }
     }

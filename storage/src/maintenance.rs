@@ -300,12 +300,11 @@ async fn write(
 ) -> Result<(), StorageError> {
     let kind = inner.slots.borrow().next_kind();
     let (path, kind, writing) = inner.slots.borrow_mut().plan(kind);
-    let mut writing = match writing {
-        Some(writing) => writing,
-        None => {
-            let file = empty_slot(&path).await?;
-            inner.slots.borrow().full_into(file)
-        }
+    let mut writing = if let Some(writing) = writing {
+        writing
+    } else {
+        let file = empty_slot(&path).await?;
+        inner.slots.borrow().full_into(file)
     };
     let all: Vec<Rc<LogCell>> = match kind {
         Kind::Full => inner.logs.borrow().values().cloned().collect(),
@@ -324,13 +323,7 @@ async fn write(
             bytes = 0;
         }
         if let Some(record) = record(inner, cell, kind, extent, &mut needed_min) {
-            bytes += 256 + record.segments.len() * 72;
-            bytes += record
-                .segments
-                .iter()
-                .filter_map(|s| s.indexes.as_ref())
-                .map(|i| i.offsets.len() * 3)
-                .sum::<usize>();
+            bytes += record.size_hint();
             frame.logs.push(record);
         }
         if reactor::should_yield() {

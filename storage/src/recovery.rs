@@ -1,10 +1,13 @@
 //! Recovery: what the checkpoint and the ring say, and nothing else, becomes the state of a shard.
 //!
-//! 1. The newest whole checkpoint is read. 2. Every block of the ring is scanned for commits (`scan`), the chain is
-//! followed from the first commit that the checkpoint needs. 3. Entries are replayed over the checkpoint's records
-//! (`replay`). 4. The ring's files are synced: after a kill, commits may sit only in the drive's cache. 5. A full
-//! checkpoint is written that raises the incarnation, so that what lies behind the end of the chain can never count
-//! again. 6. Only then is anything accepted.
+//! * The newest whole checkpoint is read.
+//! * Every block of the ring is scanned for commits (`scan`); the chain is followed from the first one that the
+//!   checkpoint needs.
+//! * Entries are replayed over the checkpoint's records (`replay`).
+//! * The ring's files are synced: after a kill, commits may sit only in the drive's cache.
+//! * A full checkpoint is written that raises the incarnation, so that what lies behind the end of the chain can never
+//!   count again.
+//! * Only then is anything accepted.
 //!
 //! The time is that of reading the ring and the checkpoint, whatever the size of the data. Refused, with the place
 //! named: a missing or older checkpoint than headers in the ring name, commits missing that a header calls durable,
@@ -22,12 +25,12 @@ use std::time::Duration;
 use reactor::SyncMethod;
 use reactor::sync::Notify;
 
-use crate::checkpoint::{Frame, Kind, Slots, Snapshot, Summary, empty_slot, load};
+use crate::checkpoint::{Slots, Snapshot, Summary, load, write_full};
 use crate::commit_log::ring::{self, Ring};
 use crate::commit_log::{Beginning, CommitLimits, CommitLog, Lsn, Retained};
 use crate::deletion::remove_dir;
 use crate::error::StorageError;
-use crate::limits::{BLOCK, CHECKPOINT_FRAME_BYTES, COMMIT_BYTES_MAX};
+use crate::limits::{BLOCK, COMMIT_BYTES_MAX};
 use crate::log::core::LogCell;
 use crate::log_record::{Extent, LogRecord};
 use crate::options::{Catalog, Direct, OnDamage, StoreOptions};
@@ -267,31 +270,10 @@ async fn write_checkpoint(
     lsn: Lsn,
     summary: Summary,
 ) -> Result<(), StorageError> {
-    let (path, ..) = slots.plan(Kind::Full);
-    let file = empty_slot(&path).await?;
-    let mut writing = slots.full_into(file);
-    let failed = |error| StorageError::io("write", &path)(error);
-    let mut frame = Frame::default();
-    let mut bytes = 0;
-    for cell in logs.values() {
-        let record = {
-            let mut core = cell.core.borrow_mut();
-            core.changed = false;
-            LogRecord::of(cell.id, &mut core, lsn, Extent::Whole)
-        };
-        bytes += 256 + record.segments.len() * 72;
-        frame.logs.push(record);
-        if bytes >= CHECKPOINT_FRAME_BYTES {
-            writing.write(&std::mem::take(&mut frame)).await.map_err(failed)?;
-            bytes = 0;
-        }
-        if reactor::should_yield() {
-            reactor::yield_now().await;
-        }
-    }
-    frame.summary = Some(summary);
-    writing.write(&frame).await.map_err(failed)?;
-    writing.sync().await.map_err(failed)?;
-    slots.finished(writing);
-    Ok(())
+    let records = logs.values().map(|cell| {
+        let mut core = cell.core.borrow_mut();
+        core.changed = false;
+        LogRecord::of(cell.id, &mut core, lsn, Extent::Whole)
+    });
+    write_full(slots, records, summary).await
 }

@@ -66,7 +66,7 @@ impl<'a> SegmentReader<'a> {
         let window = if in_memory.len() >= length {
             in_memory
         } else {
-            let from_file = self.from_file(position, wanted.min(file_end)).await?;
+            let from_file = self.read_file(position, wanted.min(file_end)).await?;
             if from_file.len() >= length {
                 from_file
             } else {
@@ -83,7 +83,7 @@ impl<'a> SegmentReader<'a> {
         Ok(window.slice(..length))
     }
 
-    async fn from_file(&mut self, position: u64, end: u64) -> Result<Bytes, StorageError> {
+    async fn read_file(&mut self, position: u64, end: u64) -> Result<Bytes, StorageError> {
         if end <= position {
             return Ok(Bytes::new());
         }

@@ -94,13 +94,12 @@ async fn in_segment(
     up_to: Offset,
 ) -> Result<Option<TimestampedRecord>, StorageError> {
     let base = candidate.base;
-    let mut position = match candidate.floor {
-        Some(floor) => floor,
-        None => {
-            let indexes = log.store.cold.indexes(log, base).await?;
-            let entry = indexes.times.floor(Timestamp(timestamp.0.saturating_sub(1)));
-            entry.map_or(0, |entry| indexes.offsets.floor(entry.relative_offset).0)
-        }
+    let mut position = if let Some(floor) = candidate.floor {
+        floor
+    } else {
+        let indexes = log.store.cold.indexes(log, base).await?;
+        let entry = indexes.times.floor(Timestamp(timestamp.0.saturating_sub(1)));
+        entry.map_or(0, |entry| indexes.offsets.floor(entry.relative_offset).0)
     };
     let start = log.start_offset();
     let mut reader = SegmentReader::new(log, base, candidate.end);

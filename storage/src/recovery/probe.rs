@@ -16,10 +16,9 @@ pub(crate) async fn probe(options: &StoreOptions, ring: &Ring) -> Result<SyncPro
     let dir = options.ring_dir();
     let fua = reactor::fs::device_has_fua(&dir).ok().flatten().unwrap_or(false);
     let methods: &[SyncMethod] = match options.sync {
-        SyncChoice::Fdatasync => &[SyncMethod::LinkedFdatasync],
         SyncChoice::Dsync => &[SyncMethod::WriteDsync],
         SyncChoice::Auto if fua => &[SyncMethod::LinkedFdatasync, SyncMethod::WriteDsync],
-        SyncChoice::Auto => &[SyncMethod::LinkedFdatasync],
+        SyncChoice::Auto | SyncChoice::Fdatasync => &[SyncMethod::LinkedFdatasync],
     };
     let mut best = SyncProbe { method: methods[0], latency: Duration::ZERO };
     let Some((file, position)) = ring.unused_block() else { return Ok(best) };

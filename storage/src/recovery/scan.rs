@@ -81,7 +81,7 @@ pub(crate) async fn scan(
     let names = reactor::fs::read_dir(dir).map_err(StorageError::io("read folder", dir))?;
     for entry in names {
         let name = entry.name.to_string_lossy().into_owned();
-        if name.starts_with("ring-") && name.ends_with(".new") {
+        if name.strip_prefix("ring-").is_some_and(|rest| rest.strip_suffix(".new").is_some()) {
             let path = dir.join(&name);
             reactor::fs::remove_file(&path).await.map_err(StorageError::io("remove", path))?;
         }

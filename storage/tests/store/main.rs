@@ -1,8 +1,11 @@
 //! The store on a real disk and the real reactor.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // these are tests; clippy knows only of `#[test]` functions
+
 mod back_pressure;
 mod flow;
 mod logs;
 mod model;
 mod reopen;
+mod shards;
 mod support;
