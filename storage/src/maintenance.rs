@@ -55,8 +55,12 @@ fn watch_space(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
 
 async fn run(inner: Rc<StoreInner>) {
     let mut looked = reactor::now();
+    let mut freed = false;
     while !inner.is_closed() {
-        let _ = reactor::timeout(HOUSEKEEPING_INTERVAL, inner.pressure.notified()).await;
+        // Whoever waits for room may need more than one round.
+        if !(freed && inner.commit.has_queue()) {
+            let _ = reactor::timeout(HOUSEKEEPING_INTERVAL, inner.pressure.notified()).await;
+        }
         if looked.elapsed() >= HOUSEKEEPING_INTERVAL {
             looked = reactor::now();
             if let Err(error) = watch_space(&inner) {
@@ -67,6 +71,7 @@ async fn run(inner: Rc<StoreInner>) {
         if inner.is_closed() || inner.commit.poisoned().is_some() {
             continue;
         }
+        let before = (inner.commit.with_ring(ring::Ring::free), inner.commit.dirty());
         let result = if is_crowded(&inner) {
             checkpoint(&inner, Goal::Reclaim).await
         } else if inner.commit.dirty() > inner.options.dirty_bytes / 2 || inner.commit.has_queue() {
@@ -78,6 +83,8 @@ async fn run(inner: Rc<StoreInner>) {
             tracing::warn!(%error, "writeback or checkpoint failed, to be tried again");
             reactor::sleep(RETRY_INTERVAL).await;
         }
+        let after = (inner.commit.with_ring(ring::Ring::free), inner.commit.dirty());
+        freed = after.0 > before.0 || after.1 < before.1;
     }
 }
 
