@@ -8,6 +8,12 @@ pub const REACTORS_MAX: usize = 1024;
 pub const TASKS_MAX: usize = 1 << 24;
 /// Submission entries of a ring unless the builder says otherwise. Completions get four times as many.
 pub const RING_ENTRIES: u32 = 1024;
+/// Submission entries below which a ring is not made smaller, however little memory may be locked.
+pub const RING_ENTRIES_MIN: u32 = 32;
+/// Pauses in which a new reactor waits for the kernel to stop counting the memory of closed rings,
+pub const MEMORY_WAITS_MAX: u32 = 50;
+/// and the length of each.
+pub const MEMORY_WAIT: Duration = Duration::from_millis(20);
 /// How long tasks of [`Priority::Latency`](crate::Priority) run in one turn before the ring is looked at again.
 pub const LATENCY_BUDGET: Duration = Duration::from_micros(100);
 /// How long tasks of [`Priority::Background`](crate::Priority) run in one turn. At least one is polled each turn.

@@ -87,8 +87,7 @@ pub(crate) struct Driver {
 impl Driver {
     /// Builds the ring on the calling thread.
     pub(crate) fn new(shared: &'static Shared, options: &DriverOptions) -> io::Result<Self> {
-        let ring = setup::build(options.ring_entries)?;
-        let recv_buffers = Rc::new(RecvBuffers::register(&ring)?);
+        let (ring, recv_buffers) = setup::build(options.ring_entries)?;
         shared.set_ring_descriptor(ring.as_raw_fd());
         let driver = Self {
             ring: RefCell::new(ring),
@@ -97,7 +96,7 @@ impl Driver {
             pushed: Cell::new(0),
             pairs: RefCell::new(VecDeque::new()),
             mesh: Mesh::new(shared),
-            recv_buffers,
+            recv_buffers: Rc::new(recv_buffers),
             pipes: PipePool::default(),
             fixed: FixedBuffers::default(),
             enters: Cell::new(0),

@@ -4,8 +4,9 @@ use std::io;
 
 use io_uring::IoUring;
 
+use super::recv_buffers::RecvBuffers;
 use super::{Wait, enter_flags};
-use crate::limits::KERNEL_WORKERS;
+use crate::limits::{KERNEL_WORKERS, MEMORY_WAIT, MEMORY_WAITS_MAX, RING_ENTRIES_MIN};
 
 /// `struct io_uring_getevents_arg` of the kernel's interface.
 #[repr(C)]
@@ -23,8 +24,33 @@ struct KernelTime {
     nanoseconds: i64,
 }
 
-/// Builds a ring for the calling thread, and says in one sentence why if that is impossible.
-pub(super) fn build(entries: u32) -> io::Result<IoUring> {
+/// Builds a ring with its receive buffers for the calling thread, and says in one sentence why if that is impossible.
+///
+/// The kernel counts a ring's memory against the user's limit of locked memory. If that is too low the ring gets smaller:
+/// it then submits more often, and works the same. If even the smallest does not fit, rings that were closed a moment ago
+/// (by a process that was killed, say) may still be counted, so it is tried again for a while.
+pub(super) fn build(entries: u32) -> io::Result<(IoUring, RecvBuffers)> {
+    let is_short = |error: &io::Error| error.raw_os_error() == Some(libc::ENOMEM);
+    let (mut size, mut waits) = (entries, 0);
+    let (ring, recv_buffers) = loop {
+        match try_build(size) {
+            Err(error) if is_short(&error) && size > RING_ENTRIES_MIN => size /= 2,
+            Err(error) if is_short(&error) && waits < MEMORY_WAITS_MAX => {
+                std::thread::sleep(MEMORY_WAIT);
+                (size, waits) = (entries, waits + 1);
+            }
+            other => break other.map_err(explain)?,
+        }
+    };
+    if !ring.params().is_feature_nodrop() || !ring.params().is_feature_ext_arg() {
+        return Err(explain(io::Error::from_raw_os_error(libc::EINVAL)));
+    }
+    let mut workers = KERNEL_WORKERS;
+    ring.submitter().register_iowq_max_workers(&mut workers)?;
+    Ok((ring, recv_buffers))
+}
+
+fn try_build(entries: u32) -> io::Result<(IoUring, RecvBuffers)> {
     let ring = IoUring::builder()
         .setup_single_issuer()
         .setup_defer_taskrun()
@@ -33,14 +59,9 @@ pub(super) fn build(entries: u32) -> io::Result<IoUring> {
         .setup_submit_all()
         .setup_clamp()
         .setup_cqsize(entries.saturating_mul(4))
-        .build(entries)
-        .map_err(explain)?;
-    if !ring.params().is_feature_nodrop() || !ring.params().is_feature_ext_arg() {
-        return Err(explain(io::Error::from_raw_os_error(libc::EINVAL)));
-    }
-    let mut workers = KERNEL_WORKERS;
-    ring.submitter().register_iowq_max_workers(&mut workers)?;
-    Ok(ring)
+        .build(entries)?;
+    let recv_buffers = RecvBuffers::register(&ring)?;
+    Ok((ring, recv_buffers))
 }
 
 fn explain(error: io::Error) -> io::Error {
