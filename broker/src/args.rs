@@ -57,7 +57,7 @@ pub struct ServeArgs {
     /// One setting, stronger than the file and the environment; may be given many times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// How many cores to use [default: all]
+    /// How many cores to use [default: all, or as many as the data folder was made for]
     #[arg(long, value_name = "N")]
     pub cores: Option<u32>,
     /// The data folder [default: ./data]

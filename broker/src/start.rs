@@ -15,7 +15,7 @@ use reactor::{Builder, JoinHandle};
 use storage::DataDir;
 
 use crate::config::BrokerConfig;
-use crate::control::{Control, ControlOptions};
+use crate::control::{Control, ControlOptions, Shards};
 use crate::error::StartError;
 use crate::handlers::context::{Advertised, Call};
 use crate::handlers::produce::ProduceCall;
@@ -53,13 +53,14 @@ impl Broker {
             listener::reserve(wanted).map_err(|error| StartError::Listen { address: wanted, error })?;
         let config = Arc::new(config);
         let data_dir = DataDir::open(config.data_dir())?;
-        let shards = config.server.cores.unwrap_or_else(available_cores);
+        let shards = config.server.cores.map_or_else(|| Shards::AsBefore(available_cores()), Shards::Exactly);
         let mut control = Control::start(&ControlOptions {
             config: Arc::clone(&config),
             dir: data_dir.path().join("metadata"),
             shards,
         })?;
-        let (shards, stop, steps) = spawn_shards(&config, &data_dir, &mut control, address, shards)?;
+        let count = control.image().shards();
+        let (shards, stop, steps) = spawn_shards(&config, &data_dir, &mut control, address, count)?;
         let recovered = steps.wait_until_recovered(shards.len())?;
         steps.open_listeners()?;
         Ok(Broker { shards, stop, control, recovered, address, _data_dir: data_dir })

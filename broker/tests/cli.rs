@@ -1,6 +1,7 @@
 //! The command line as a newcomer uses it: the real program, serving and being its own client.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_corelane");
@@ -9,16 +10,23 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_corelane");
 struct Broker {
     child: Child,
     address: String,
-    _data: tempfile::TempDir,
+    folder: Option<tempfile::TempDir>,
 }
 
 impl Broker {
     fn start() -> Self {
         let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut broker = Self::start_in(data.path(), &["--cores", "2"]);
+        broker.folder = Some(data);
+        broker
+    }
+
+    fn start_in(data: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(PROGRAM)
-            .args(["--listen", "127.0.0.1:0", "--cores", "2", "--set", "cores.pin=false"])
+            .args(["--listen", "127.0.0.1:0", "--set", "cores.pin=false"])
             .args(["--set", "group.initial.rebalance.delay.ms=0", "--data"])
-            .arg(data.path())
+            .arg(data)
+            .args(arguments)
             .env("RUST_LOG", "warn")
             .stdout(Stdio::piped())
             .spawn()
@@ -27,7 +35,7 @@ impl Broker {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.split(" ready on ").nth(1).and_then(|rest| rest.split(' ').next());
         let address = address.unwrap_or_else(|| panic!("no address in the start line {line:?}")).to_owned();
-        Self { child, address, _data: data }
+        Self { child, address, folder: None }
     }
 
     fn run(&self, arguments: &[&str], input: &str) -> Output {
@@ -127,4 +135,22 @@ fn a_wrong_setting_ends_the_start_with_a_sentence() {
     assert!(sentence.contains(expected), "{sentence}");
     let sentence = String::from_utf8(start("durability=memory").stderr).unwrap();
     assert!(sentence.contains("memory is not supported yet"), "{sentence}");
+}
+
+#[test]
+fn another_number_of_cores_does_not_lose_sight_of_records() {
+    let data = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let broker = Broker::start_in(data.path(), &["--cores", "3"]);
+    broker.ok(&["topic", "create", "t", "-p", "6"], "");
+    broker.ok(&["produce", "t", "-k", ":"], "a:1\nb:2\nc:3\nd:4\ne:5\nf:6\n");
+    drop(broker);
+    let output = Command::new(PROGRAM)
+        .args(["--listen", "127.0.0.1:0", "--cores", "1", "--data"])
+        .arg(data.path())
+        .output()
+        .unwrap();
+    let sentence = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && sentence.contains("laid out for 3 shards, not for 1"), "{sentence}");
+    let broker = Broker::start_in(data.path(), &[]);
+    assert_eq!(broker.ok(&["consume", "t", "--exit"], "").lines().count(), 6);
 }

@@ -31,7 +31,8 @@ settings! {
         "controller.listener.names" => controller_listener_names: Vec<String> = None;
         /// The data folder. One folder for now; a relative one is relative to the working directory.
         "log.dirs" => data_dirs: Vec<String> = Some("./data"), check: Check::NotEmpty;
-        /// How many cores to use, one shard each; not set means all that the process may run on.
+        /// How many cores to use, one shard each. Not set means all that the process may run on; a folder with data
+        /// keeps the number that it was made with.
         "cores" => cores: Option<u32> = None, check: Check::Between(1, 1024);
         /// Whether each shard is pinned to its core.
         "cores.pin" => pin_cores: bool = Some("true");
