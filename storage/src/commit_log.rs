@@ -3,7 +3,7 @@
 //! **Contract.** [`CommitLog::append`] copies the bytes into the commit being filled and fixes their place in the
 //! order; it does not wait. [`CommitLog::durable`] waits until a commit *and all before it* are on disk. Commits are
 //! started by one task: at once when none is in flight (at the end of the turn, so that all requests of the turn share
-//! it), beside others only with [`COMMIT_EAGER_BYTES`] staged, up to [`COMMITS_IN_FLIGHT_MAX`]. They may finish in any
+//! it), beside others only with [`COMMIT_EAGER_BYTES`](crate::limits::COMMIT_EAGER_BYTES) staged, up to [`COMMITS_IN_FLIGHT_MAX`](crate::limits::COMMITS_IN_FLIGHT_MAX). They may finish in any
 //! order and are acknowledged in theirs. A buffer is frozen, header and checksums included, before it is written, and
 //! readers get slices of the same memory.
 //!
@@ -13,31 +13,28 @@
 //! **On a crash** the commits up to the last acknowledged one are whole on disk; behind it anything may be missing
 //! or torn. `format` has what recovery needs to tell one from the other.
 
+mod admission;
+mod committer;
 pub(crate) mod format;
 pub(crate) mod ring;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::ops::Range;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use reactor::sync::Notify;
 use reactor::{Commit, Instant, SyncMethod};
 use wire::kafka::record_batch::{set_base_offset, set_leader_epoch};
 
-use crate::error::{StageError, StorageError};
-use crate::limits::{
-    BLOCK, COMMIT_BYTES_MAX, COMMIT_EAGER_BYTES, COMMITS_IN_FLIGHT_MAX, RING_RESERVE_ONE_IN,
-};
+use crate::error::StorageError;
+use crate::limits::BLOCK;
 use crate::log::core::{LogCell, Slot};
-use crate::tail::{Chunk, Edges, Place};
+use crate::tail::{Edges, Place};
 use crate::types::{LeaderEpoch, Offset, Position};
-use format::{CommitHeader, ENTRY_BYTES, Entry, EntryKind, HEADER_BYTES};
+use format::{ENTRY_BYTES, Entry, EntryKind, HEADER_BYTES};
 use ring::{Ring, RingFile};
 
 /// Place of an entry in the order of all: the commit's sequence, then the entry's number in it.
@@ -197,7 +194,7 @@ impl CommitLog {
             queue: RefCell::default(),
         });
         inner.evict(&mut inner.state.borrow_mut());
-        reactor::spawn(reactor::Priority::Latency, "commit-log", run(Rc::clone(&inner))).detach();
+        reactor::spawn(reactor::Priority::Latency, "commit-log", committer::run(Rc::clone(&inner))).detach();
         Self { inner }
     }
 
@@ -299,86 +296,6 @@ impl CommitLog {
         if state.placed.is_empty() { state.next - 1 } else { state.next }
     }
 
-    /// Whether an append of `bytes` can be staged now; why not, if not.
-    pub(crate) fn check(&self, bytes: usize) -> Result<(), StageError> {
-        let inner = &self.inner;
-        let max = self.append_max();
-        if bytes > max {
-            return Err(StageError::TooLarge { max });
-        }
-        let state = inner.state.borrow();
-        if state.poisoned.is_some() {
-            return Err(StageError::Poisoned);
-        }
-        if inner.refusing.get() {
-            return Err(StageError::Gone);
-        }
-        let waiting: usize = state.sealed.iter().map(|sealed| sealed.bytes.len()).sum();
-        let entries = 2 + bytes / inner.limits.commit_bytes_max;
-        let needed = bytes + entries * (BLOCK as usize + HEADER_BYTES + ENTRY_BYTES);
-        let needed = needed + waiting + state.buffer.len() + inner.limits.commit_bytes_max;
-        let reserve = state.ring.total() / RING_RESERVE_ONE_IN;
-        let dirty = inner.dirty.get();
-        let budget = inner.limits.dirty_bytes;
-        // A batch near the budget or above it gets in when not much else is there.
-        let too_dirty = dirty + bytes as u64 > budget && dirty > budget / 4;
-        if state.ring.free() < reserve + needed as u64 || too_dirty {
-            return Err(StageError::Full);
-        }
-        Ok(())
-    }
-
-    /// Largest append that the fully grown ring takes.
-    pub(crate) fn append_max(&self) -> usize {
-        (self.inner.limits.ring_bytes_max / 5 * 2).min(i32::MAX as u64) as usize
-    }
-
-    /// Waits until an append of `bytes` can be staged, behind those who asked earlier. Stage in the same poll.
-    pub(crate) async fn admit(&self, bytes: usize) -> Result<(), StageError> {
-        if self.inner.queue.borrow().is_empty() {
-            match self.check(bytes) {
-                Err(StageError::Full) => {}
-                decided => return decided,
-            }
-        }
-        let place = Queued { inner: &self.inner, notify: Rc::new(Notify::new()) };
-        self.inner.queue.borrow_mut().push_back(Rc::clone(&place.notify));
-        self.inner.pressure.notify_one();
-        loop {
-            let first =
-                self.inner.queue.borrow().front().is_some_and(|first| Rc::ptr_eq(first, &place.notify));
-            if first {
-                match self.check(bytes) {
-                    Err(StageError::Full) => {}
-                    decided => return decided,
-                }
-            }
-            place.notify.notified().await;
-        }
-    }
-
-    /// Appends wait to be admitted.
-    pub(crate) fn has_queue(&self) -> bool {
-        !self.inner.queue.borrow().is_empty()
-    }
-
-    /// Writeback has gone through this many bytes.
-    pub(crate) fn handled(&self, bytes: u64) {
-        assert!(bytes <= self.inner.dirty.get());
-        self.inner.dirty.set(self.inner.dirty.get() - bytes);
-        self.inner.admit_next();
-    }
-
-    /// Bytes that were recovered and are to be handled.
-    pub(crate) fn recovered_dirty(&self, bytes: u64) {
-        self.inner.dirty.set(self.inner.dirty.get() + bytes);
-    }
-
-    /// Appended bytes that writeback has not gone through.
-    pub(crate) fn dirty(&self) -> u64 {
-        self.inner.dirty.get()
-    }
-
     /// A checkpoint is durable that needs no commit up to `sequence`.
     pub(crate) fn reclaim(&self, checkpoint: u64, sequence: u64) {
         let mut state = self.inner.state.borrow_mut();
@@ -435,19 +352,6 @@ impl CommitLog {
     }
 }
 
-/// A place in the queue for admission, left when dropped.
-struct Queued<'a> {
-    inner: &'a Inner,
-    notify: Rc<Notify>,
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.inner.queue.borrow_mut().retain(|other| !Rc::ptr_eq(other, &self.notify));
-        self.inner.admit_next();
-    }
-}
-
 impl State {
     /// What those wait on who wait for `sequence`.
     fn waiter(&mut self, sequence: u64) -> Rc<Notify> {
@@ -456,197 +360,5 @@ impl State {
             self.waiters.insert(index, (sequence, Rc::new(Notify::new())));
         }
         Rc::clone(&self.waiters[index].1)
-    }
-}
-
-impl Inner {
-    fn admit_next(&self) {
-        let first = self.queue.borrow().front().cloned();
-        if let Some(first) = first {
-            first.notify_one();
-        }
-    }
-
-    /// Writes an entry into the commit being filled, after sealing it if there is no room; returns where its payload
-    /// lies in the buffer.
-    fn put(&self, state: &mut State, entry: &Entry, payload: &[u8]) -> Range<usize> {
-        let length = ENTRY_BYTES + payload.len();
-        let padded = |bytes: usize| bytes.next_multiple_of(BLOCK as usize);
-        let open = state.buffer.len();
-        if open > 0 {
-            let end = open + length;
-            if end > self.limits.commit_bytes_max || padded(end) > state.buffer.capacity() {
-                self.seal(state);
-            }
-        }
-        if state.buffer.is_empty() {
-            if padded(HEADER_BYTES + length) > state.buffer.capacity() {
-                state.buffer = reactor::aligned(COMMIT_BYTES_MAX);
-            }
-            state.buffer.resize(HEADER_BYTES, 0);
-        }
-        let capacity = state.buffer.capacity();
-        state.buffer.extend_from_slice(&entry.encode());
-        let start = state.buffer.len();
-        state.buffer.extend_from_slice(payload);
-        assert!(state.buffer.capacity() == capacity, "a commit buffer never moves");
-        start..state.buffer.len()
-    }
-
-    /// Ends the commit being filled: header, checksums and padding; gives the logs their slices of it.
-    fn seal(&self, state: &mut State) {
-        let length = state.buffer.len();
-        assert!(length > HEADER_BYTES && !state.placed.is_empty());
-        let header = CommitHeader {
-            ring_id: self.ring_id,
-            incarnation: self.incarnation,
-            sequence: state.next,
-            length: length as u32,
-            entries: state.placed.len() as u32,
-            previous_crc: state.previous_crc,
-            body_crc: crc32c::crc32c(&state.buffer[HEADER_BYTES..]),
-            durable: state.durable,
-            checkpoint: state.checkpoint,
-        };
-        let (bytes, crc) = header.encode();
-        state.buffer[..HEADER_BYTES].copy_from_slice(&bytes);
-        let padded = length.next_multiple_of(BLOCK as usize);
-        state.buffer.resize(padded, 0);
-        let bytes = state.buffer.split_to(padded).freeze();
-        assert!(reactor::is_aligned(&bytes));
-        let mut placed = std::mem::take(&mut state.placed);
-        for entry in &mut placed {
-            let Some(chunk) = entry.chunk.take() else { continue };
-            entry.cell.push_chunk(Chunk {
-                at: chunk.at,
-                bytes: bytes.slice(chunk.range),
-                sequence: state.next,
-                base_offset: chunk.base_offset,
-                next_offset: chunk.next_offset,
-                edges: chunk.edges,
-            });
-        }
-        state.sealed.push_back(Sealed { sequence: state.next, bytes, placed });
-        state.previous_crc = crc;
-        state.next += 1;
-    }
-
-    /// Starts what the rules of group commit allow now.
-    fn submit_ready(&self) {
-        let state = &mut *self.state.borrow_mut();
-        while state.poisoned.is_none() && state.in_flight.len() < COMMITS_IN_FLIGHT_MAX {
-            if state.sealed.is_empty() {
-                let staged = state.buffer.len();
-                if staged == 0 || (!state.in_flight.is_empty() && staged < COMMIT_EAGER_BYTES) {
-                    return;
-                }
-                self.seal(state);
-            }
-            let Some(sealed) = state.sealed.front() else { return };
-            let Some((file, at)) = state.ring.place(sealed.bytes.len() as u64, sealed.sequence) else {
-                self.pressure.notify_one();
-                return;
-            };
-            let Some(sealed) = state.sealed.pop_front() else { return };
-            // A test's failing disk: the write goes where no file can be that long.
-            let failing = self.limits.fail_from.is_some_and(|from| sealed.sequence >= from);
-            let at = if failing { i64::MAX as u64 / BLOCK * BLOCK } else { at };
-            let commit = file.write_and_sync(sealed.bytes.clone(), at, self.limits.method);
-            state.in_flight.push_back(InFlight { sealed, commit, started: reactor::now() });
-        }
-    }
-
-    /// The oldest commit in flight is durable.
-    fn acknowledge(&self) {
-        let mut state = self.state.borrow_mut();
-        let Some(InFlight { sealed, started, .. }) = state.in_flight.pop_front() else { return };
-        assert!(sealed.sequence == state.durable + 1);
-        state.durable = sealed.sequence;
-        let us = started.elapsed().as_micros() as u64;
-        let stats = &mut state.stats;
-        stats.commits += 1;
-        stats.bytes += sealed.bytes.len() as u64;
-        stats.entries += sealed.placed.len() as u64;
-        stats.latency_us_sum += us;
-        stats.latency_us_log2[(64 - us.leading_zeros() as usize).min(23)] += 1;
-        let mut cells = Vec::with_capacity(sealed.placed.len());
-        for placed in sealed.placed {
-            if let Some((offset, at)) = placed.flushes {
-                placed.cell.flush_to(offset, at);
-            }
-            cells.push(placed.cell);
-        }
-        let bytes = sealed.bytes.len();
-        state.retained_bytes += bytes;
-        state.retained.push_back(Retained { sequence: sealed.sequence, bytes, cells });
-        while state.waiters.front().is_some_and(|(sequence, _)| *sequence <= sealed.sequence) {
-            if let Some((_, notify)) = state.waiters.pop_front() {
-                notify.notify_all();
-            }
-        }
-        self.evict(&mut state);
-        let total = state.ring.total();
-        let crowded = state.ring.free() < total - total / crate::limits::CHECKPOINT_AT_ONE_IN;
-        drop(state);
-        if crowded || self.dirty.get() > self.limits.dirty_bytes / 2 {
-            self.pressure.notify_one();
-        }
-    }
-
-    /// Gives up the oldest commit buffers until the tail is within its budget.
-    fn evict(&self, state: &mut State) {
-        while state.retained_bytes as u64 > self.limits.tail_bytes {
-            let Some(oldest) = state.retained.pop_front() else { return };
-            state.retained_bytes -= oldest.bytes;
-            for cell in oldest.cells {
-                cell.release(oldest.sequence);
-            }
-        }
-    }
-
-    fn poison(&self, cause: &str) {
-        let waiters = {
-            let mut state = self.state.borrow_mut();
-            if state.poisoned.is_none() {
-                tracing::error!(cause, "commit log poisoned: nothing is accepted until a restart");
-                state.poisoned = Some(cause.into());
-            }
-            std::mem::take(&mut state.waiters)
-        };
-        for (_, notify) in waiters {
-            notify.notify_all();
-        }
-        self.admit_next();
-    }
-}
-
-/// The committing task.
-async fn run(inner: Rc<Inner>) {
-    loop {
-        inner.submit_ready();
-        let idle = inner.state.borrow().in_flight.is_empty();
-        if idle && inner.stopped.get() {
-            return;
-        }
-        let mut woken = pin!(inner.wake.notified());
-        let finished = poll_fn(|context| {
-            if let Some(oldest) = inner.state.borrow_mut().in_flight.front_mut()
-                && let Poll::Ready(result) = Pin::new(&mut oldest.commit).poll(context)
-            {
-                return Poll::Ready(Some(result));
-            }
-            woken.as_mut().poll(context).map(|()| None)
-        })
-        .await;
-        match finished {
-            Some(Ok(())) => inner.acknowledge(),
-            Some(Err(error)) => {
-                inner.poison(&error.to_string());
-                let abandoned = std::mem::take(&mut inner.state.borrow_mut().in_flight);
-                drop(abandoned);
-                return;
-            }
-            None => {}
-        }
     }
 }

@@ -8,10 +8,11 @@
 //!
 //! The way of a batch: `Log::stage` → `commit_log` (write, sync) → `tail` (readers) → `writeback` → segment files →
 //! `reader` (ranges of them). The order of writes that makes a crash harmless is told where it is kept:
-//! `commit_log`, `writeback`, `maintenance` (checkpoints), `recovery`, `truncate`, `deletion`.
+//! `commit_log`, `writeback`, `checkpointer`, `recovery`, `truncate`, `deletion`.
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod checkpointer;
 mod cold_segments;
 mod commit_log;
 pub mod corrupt;

@@ -118,11 +118,17 @@ impl Log {
         self.store.commit.durable(ticket.0).await
     }
 
-    /// Waits until the flushed offset is above `offset`: for the answer to a duplicate.
+    /// Waits until the flushed offset is above `offset`, which is below the log's end: for the answer to a duplicate.
     pub async fn flushed_above(&self, offset: Offset) -> Result<(), StorageError> {
         loop {
-            if self.cell.core.borrow().flushed > offset {
-                return Ok(());
+            {
+                let core = self.cell.core.borrow();
+                if core.flushed > offset {
+                    return Ok(());
+                }
+                if core.end <= offset {
+                    return Err(StorageError::OffsetOutOfRange { start: core.start, end: core.end });
+                }
             }
             let staged = self.store.commit.staged();
             self.store.commit.durable(staged).await?;

@@ -1,41 +1,17 @@
 //! What runs behind a store: writeback under pressure, checkpoints, the ring's growth, the watch on free space.
-//!
-//! **Crash order of a checkpoint**: data → sync of each file → sync of folders with new names → (carried blocks and
-//! everything the records speak of are durable in the ring) → checkpoint → its sync → ring files reused → unlink.
-//!
-//! A checkpoint frees the older half of the full ring files. What they hold is written back; a partial block is
-//! carried forward as a new entry, once. If it would be carried again with nothing added, its partition is quiet:
-//! the block is written padded instead and leaves memory. So carrying costs what is active, not what exists.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use bytes::Bytes;
-
-use crate::checkpoint::{Frame, Kind, empty_slot};
-use crate::cold_segments::segment_path;
-use crate::commit_log::format::{Entry, EntryKind};
+use crate::checkpointer::{Goal, checkpoint};
 use crate::commit_log::ring;
 use crate::error::StorageError;
 use crate::limits::{
-    CHECKPOINT_AT_ONE_IN, CHECKPOINT_FRAME_BYTES, COMMIT_BYTES_MAX, HOUSEKEEPING_INTERVAL, RETRY_INTERVAL,
-    RING_FILES_MAX, WRITEBACKS_MAX,
+    CHECKPOINT_AT_ONE_IN, HOUSEKEEPING_INTERVAL, RETRY_INTERVAL, RING_FILES_MAX, WRITEBACKS_MAX,
 };
-use crate::log::core::{Health, LogCell, LogCore};
-use crate::log_record::{self, LogRecord};
+use crate::log::core::LogCell;
 use crate::store::StoreInner;
-use crate::tail::Chunk;
-use crate::types::{LeaderEpoch, LogId, Offset, Position, SegmentBase};
 use crate::writeback::{Extent, Sync, write_back};
-
-/// What a checkpoint is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Goal {
-    /// Free ring files.
-    Reclaim,
-    /// Everything durable into segments; nothing is left to replay.
-    Everything,
-}
 
 /// Starts the tasks of a store.
 pub(crate) async fn start(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
@@ -147,7 +123,7 @@ pub(crate) async fn close(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
 }
 
 /// Calls `f` for every item, a bounded number at a time; the first error is returned when all have ended.
-async fn for_each<T, F, Fut>(items: Vec<T>, f: F) -> Result<(), StorageError>
+pub(crate) async fn for_each<T, F, Fut>(items: Vec<T>, f: F) -> Result<(), StorageError>
 where
     T: 'static,
     F: Fn(T) -> Fut + 'static,
@@ -176,252 +152,4 @@ where
         result = result.and(task.await);
     }
     result
-}
-
-/// Writes a checkpoint. Holds the store's maintenance turn.
-pub(crate) async fn checkpoint(inner: &Rc<StoreInner>, goal: Goal) -> Result<(), StorageError> {
-    let durable = inner.commit.durable_sequence();
-    let freed = match goal {
-        Goal::Everything => durable,
-        Goal::Reclaim => {
-            let closed = inner.commit.with_ring(ring::Ring::closed);
-            match closed.get(closed.len().saturating_sub(1) / 2) {
-                Some(oldest_half) => (*oldest_half).min(durable),
-                None => return Ok(()),
-            }
-        }
-    };
-    let cells: Vec<Rc<LogCell>> = inner.listed.borrow().clone();
-    let shared = Rc::clone(inner);
-    for_each(cells.clone(), move |cell| {
-        let inner = Rc::clone(&shared);
-        async move { settle(&inner, &cell, freed, goal).await }
-    })
-    .await?;
-    sync_dirs(inner).await?;
-    let removed = std::mem::take(&mut *inner.removed.borrow_mut());
-    match write(inner, &cells, &removed, freed).await {
-        Ok(()) => {}
-        Err(error) => {
-            inner.removed.borrow_mut().extend(removed);
-            return Err(error);
-        }
-    }
-    inner.counters.checkpoints.set(inner.counters.checkpoints.get() + 1);
-    for cell in &cells {
-        unlink_doomed(inner, cell).await?;
-    }
-    unlist(inner);
-    Ok(())
-}
-
-/// Brings one log so far that commits up to `freed` are not needed for it.
-async fn settle(
-    inner: &Rc<StoreInner>,
-    cell: &Rc<LogCell>,
-    freed: u64,
-    goal: Goal,
-) -> Result<(), StorageError> {
-    let extent = match goal {
-        Goal::Everything => Extent::Everything,
-        Goal::Reclaim => Extent::Blocks,
-    };
-    write_back(inner, cell, extent, Sync::Yes).await?;
-    let tight =
-        inner.commit.with_ring(|ring| ring.free() < (4 * COMMIT_BYTES_MAX as u64).min(ring.total() / 8));
-    let quiet = {
-        let core = cell.core.borrow();
-        let needed = core.tail.needed(core.unsafe_from());
-        if core.health != Health::Serving || needed.is_none_or(|needed| needed > freed) {
-            return Ok(());
-        }
-        core.carried || tight
-    };
-    if quiet {
-        write_back(inner, cell, Extent::Everything, Sync::Yes).await?;
-        let mut core = cell.core.borrow_mut();
-        let safe = core.unsafe_from();
-        core.tail.forget_safe(safe);
-    } else {
-        carry(inner, cell, freed);
-    }
-    Ok(())
-}
-
-/// Stages the partial block of a log again, as far as commits up to `freed` hold it.
-fn carry(inner: &Rc<StoreInner>, cell: &Rc<LogCell>, freed: u64) {
-    let mut core = cell.core.borrow_mut();
-    let from = core.unsafe_from();
-    let first = core.tail.index_of(from);
-    // Pieces of an append that is not yet complete on disk keep their ring files until it is.
-    let flushed = core.segment(from.segment).map_or(0, |segment| core.flushed_bytes(segment));
-    // Carried blocks are newer than what follows them, so sequences do not ascend.
-    let whole = |chunk: &&Chunk| chunk.at.segment == from.segment && chunk.end() <= flushed;
-    let old = core.tail.from(first).take_while(whole).filter(|chunk| chunk.sequence <= freed);
-    let Some(end) = old.last().map(Chunk::end) else { return };
-    let bytes = Bytes::from(core.memory(from.segment, from.position, end).concat());
-    assert!(bytes.len() as u64 == end - from.position);
-    let entry = Entry {
-        kind: EntryKind::Carry,
-        log: cell.id,
-        segment: from.segment,
-        position: Position(from.position),
-        offset: Offset::ZERO,
-        total: 0,
-        fragment_at: 0,
-        epoch: LeaderEpoch::NONE,
-        length: bytes.len() as u32,
-    };
-    core.carried = true;
-    core.changed = true;
-    // Staging may seal the open commit, which gives this log its slices.
-    drop(core);
-    let sequence = inner.commit.note(cell, &entry, &bytes);
-    inner.counters.carried.set(inner.counters.carried.get() + 1);
-    cell.core.borrow_mut().tail.carried(from, end, bytes, sequence);
-}
-
-/// Makes the names of new files and folders durable.
-async fn sync_dirs(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
-    let dirs = std::mem::take(&mut *inner.unsynced_dirs.borrow_mut());
-    for dir in &dirs {
-        match reactor::fs::sync_dir(dir).await {
-            // Deleted meanwhile.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                inner.unsynced_dirs.borrow_mut().extend(dirs.iter().cloned());
-                return Err(StorageError::io("sync", dir)(error));
-            }
-            Ok(()) => {}
-        }
-    }
-    Ok(())
-}
-
-/// Writes the records and frees the ring.
-async fn write(
-    inner: &Rc<StoreInner>,
-    cells: &[Rc<LogCell>],
-    removed: &[LogId],
-    freed: u64,
-) -> Result<(), StorageError> {
-    let kind = inner.slots.borrow().next_kind();
-    let (path, kind, writing) = inner.slots.borrow_mut().plan(kind);
-    let mut writing = if let Some(writing) = writing {
-        writing
-    } else {
-        let file = empty_slot(&path).await?;
-        inner.slots.borrow().full_into(file)
-    };
-    let all: Vec<Rc<LogCell>> = match kind {
-        Kind::Full => inner.logs.borrow().values().cloned().collect(),
-        Kind::Delta => cells.to_vec(),
-    };
-    let extent = match kind {
-        Kind::Full => log_record::Extent::Whole,
-        Kind::Delta => log_record::Extent::SinceLast,
-    };
-    let mut frame = Frame { removed: removed.iter().map(|id| id.0).collect(), ..Frame::default() };
-    let (mut bytes, mut needed_min) = (0, u64::MAX);
-    for cell in &all {
-        if bytes >= CHECKPOINT_FRAME_BYTES {
-            let full = std::mem::take(&mut frame);
-            writing.write(&full).await.map_err(StorageError::io("write", &path))?;
-            bytes = 0;
-        }
-        if let Some(record) = record(inner, cell, kind, extent, &mut needed_min) {
-            bytes += record.size_hint();
-            frame.logs.push(record);
-        }
-        if reactor::should_yield() {
-            reactor::yield_now().await;
-        }
-    }
-    // What the records say must be in the ring before they can be believed.
-    inner.commit.durable(inner.commit.staged()).await?;
-    let reclaimed = freed.min(needed_min.saturating_sub(1)).max(inner.summary.get().reclaimed);
-    let summary = crate::checkpoint::Summary { reclaimed, ..inner.summary.get() };
-    frame.summary = Some(summary);
-    writing.write(&frame).await.map_err(StorageError::io("write", &path))?;
-    writing.sync().await.map_err(StorageError::io("sync", &path))?;
-    let sequence = inner.slots.borrow_mut().finished(writing);
-    inner.summary.set(summary);
-    inner.commit.reclaim(sequence, reclaimed);
-    Ok(())
-}
-
-/// The record of a log that has changed, or of any for a full checkpoint.
-fn record(
-    inner: &StoreInner,
-    cell: &LogCell,
-    kind: Kind,
-    extent: log_record::Extent,
-    needed_min: &mut u64,
-) -> Option<LogRecord> {
-    let mut core = cell.core.borrow_mut();
-    if core.health == Health::Gone {
-        return None;
-    }
-    if let Some(needed) = core.tail.needed(core.unsafe_from()) {
-        *needed_min = needed.min(*needed_min);
-    }
-    if kind == Kind::Delta && !core.changed {
-        return None;
-    }
-    core.changed = false;
-    Some(LogRecord::of(cell.id, &mut core, inner.commit.lsn(), extent))
-}
-
-/// Unlinks the segments that the checkpoint just written no longer has.
-async fn unlink_doomed(inner: &Rc<StoreInner>, cell: &Rc<LogCell>) -> Result<(), StorageError> {
-    let (doomed, dir) = {
-        let mut core = cell.core.borrow_mut();
-        if core.doomed.is_empty() || core.changed || core.health == Health::Gone {
-            return Ok(());
-        }
-        core.changed = true;
-        // A truncated log may have come to the same base again.
-        let doomed: Vec<SegmentBase> =
-            core.doomed.iter().copied().filter(|base| core.segment(*base).is_none()).collect();
-        (doomed, inner.log_dir(cell.id, &core.name))
-    };
-    for base in &doomed {
-        inner.cold.forget(cell.id, *base);
-        unlink_segment(&dir, *base).await?;
-    }
-    let mut core = cell.core.borrow_mut();
-    let left: Vec<SegmentBase> = core
-        .doomed
-        .iter()
-        .copied()
-        .filter(|base| !doomed.contains(base) && core.segment(*base).is_none())
-        .collect();
-    core.doomed = left;
-    Ok(())
-}
-
-async fn unlink_segment(dir: &std::path::Path, base: SegmentBase) -> Result<(), StorageError> {
-    for extension in ["log", "index", "timeindex"] {
-        let path = segment_path(dir, base, extension);
-        match reactor::fs::remove_file(&path).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StorageError::io("remove", path)(error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Takes the logs off the list that have nothing left for a checkpoint.
-fn unlist(inner: &StoreInner) {
-    let is_settled = |core: &LogCore| {
-        core.health == Health::Gone
-            || (!core.changed && core.unsafe_from() == core.end_at() && core.unhandled == 0)
-    };
-    inner.listed.borrow_mut().retain(|cell| {
-        let mut core = cell.core.borrow_mut();
-        core.listed = !is_settled(&core);
-        core.listed
-    });
 }

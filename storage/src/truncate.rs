@@ -3,10 +3,11 @@
 //! Crash order: the truncation is an entry of the commit log; when it is durable, memory is cut; a checkpoint follows;
 //! only then may the caller stage again, which is when bytes in the segments are overwritten.
 
+use crate::checkpointer::{Goal, checkpoint};
 use crate::commit_log::format::{Entry, EntryKind};
 use crate::error::StorageError;
 use crate::log::Log;
-use crate::maintenance::{Goal, checkpoint};
+
 use crate::segment_reader::SegmentReader;
 use crate::tail::Place;
 use crate::types::{LeaderEpoch, Offset, Position};

@@ -30,6 +30,8 @@ struct ModelLog {
     start: i64,
     /// Values by offset.
     values: Vec<Vec<u8>>,
+    /// Staged behind them when a life ended, and not acknowledged: a prefix of them may be there.
+    perhaps: Vec<Vec<u8>>,
 }
 
 #[derive(Clone)]
@@ -44,6 +46,49 @@ fn config() -> LogConfig {
 
 fn specs(model: &Model) -> Vec<LogSpec> {
     model.live.keys().map(|id| spec_with(*id, config())).collect()
+}
+
+/// What was in flight at the kill is there in part, from the front, or not at all.
+fn adopt(store: &Store, model: &mut Model, seed: u64) {
+    for (id, expected) in &mut model.live {
+        let log = store.create_log(spec_with(*id, config())).unwrap();
+        let end = log.end_offset().0 as usize;
+        let acknowledged = expected.values.len();
+        let kept = end.checked_sub(acknowledged);
+        let kept = kept.filter(|kept| *kept <= expected.perhaps.len());
+        let Some(kept) = kept else {
+            panic!("seed {seed} log {id}: ends at {end}, acknowledged {acknowledged}")
+        };
+        let perhaps = std::mem::take(&mut expected.perhaps);
+        expected.values.extend(perhaps.into_iter().take(kept));
+    }
+}
+
+/// Leaves appends and perhaps a checkpoint in flight.
+async fn leave_in_flight(store: &Store, model: &mut Model, random: &mut Random) {
+    if random.below(2) == 0 {
+        let store = store.clone();
+        reactor::spawn(reactor::Priority::Latency, "checkpoint", async move {
+            let _ = store.checkpoint().await;
+        })
+        .detach();
+    }
+    for (id, expected) in &mut model.live {
+        let log = store.create_log(spec_with(*id, config())).unwrap();
+        for _ in 0..random.below(6) {
+            let content = value(random.below(u64::MAX), 16 + random.below(80_000) as usize);
+            if stage(&log, &batch(&content)).is_err() {
+                break;
+            }
+            expected.perhaps.push(content);
+        }
+        for _ in 0..random.below(4) {
+            reactor::yield_now().await;
+        }
+    }
+    for _ in 0..random.below(30) {
+        reactor::yield_now().await;
+    }
 }
 
 async fn check(store: &Store, model: &Model, seed: u64, random: &mut Random) {
@@ -113,13 +158,16 @@ fn life(dir: &Path, model: Model, seed: u64, life: u64) -> Model {
     run(move || async move {
         let (mut model, mut random) = (model, Random(seed * 1000 + life));
         let (store, _) = open(options, &specs(&model)).await;
+        adopt(&store, &mut model, seed);
         check(&store, &model, seed, &mut random).await;
         for _ in 0..random.below(120) {
             step(&store, &mut model, &mut random).await;
         }
         check(&store, &model, seed, &mut random).await;
-        if random.below(3) == 0 {
-            store.close().await.unwrap();
+        match random.below(3) {
+            0 => store.close().await.unwrap(),
+            1 => leave_in_flight(&store, &mut model, &mut random).await,
+            _ => {}
         }
         model
     })
