@@ -142,14 +142,14 @@ impl Driver {
             first.0.flags(squeue::Flags::IO_LINK).user_data(first_id.user_data()),
             second.0.user_data(second_id.user_data()),
         ];
+        // Noted before the push, so that a submission in the middle of it would not go unseen.
+        self.pairs.borrow_mut().push_back((self.pushed.get() + 1, second_id));
         // SAFETY: by this function's contract; the slots keep both until their completions.
-        match unsafe { self.push(&pair) } {
-            Ok(()) => self.pairs.borrow_mut().push_back((self.pushed.get() - 1, second_id)),
-            Err(error) => {
-                let mut ops = self.ops.borrow_mut();
-                ops.fail(first_id, &error);
-                ops.fail(second_id, &error);
-            }
+        if let Err(error) = unsafe { self.push(&pair) } {
+            self.pairs.borrow_mut().pop_back();
+            let mut ops = self.ops.borrow_mut();
+            ops.fail(first_id, &error);
+            ops.fail(second_id, &error);
         }
         (Op::new(first_id), Op::new(second_id))
     }
