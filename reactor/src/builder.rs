@@ -36,10 +36,11 @@ impl Builder {
         self
     }
 
-    /// Entries of the submission queue, rounded up to a power of two by the kernel.
+    /// Entries of the submission queue, rounded up to a power of two by the kernel. At least 2: a write and its sync go in
+    /// together.
     #[must_use]
     pub fn ring_entries(mut self, entries: u32) -> Self {
-        self.options.ring_entries = entries;
+        self.options.ring_entries = entries.max(2);
         self
     }
 

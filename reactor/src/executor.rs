@@ -8,6 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::ptr;
 use std::rc::Rc;
 use std::task::{Context, Waker};
@@ -77,6 +78,11 @@ struct Shutdown<'a>(&'a Rc<Reactor>);
 
 impl Drop for Shutdown<'_> {
     fn drop(&mut self) {
+        let _drain = Drain(self.0); // also when a destructor panics
+        // Whoever claimed a notification of a sleep that a panic has ended is to be waited for.
+        if let Awoken::ByRing = self.0.shared.end_sleep() {
+            self.0.driver.expect_notification();
+        }
         let mut from = 0;
         loop {
             // One at a time: a destructor may spawn, wake or cancel others.
@@ -84,9 +90,20 @@ impl Drop for Shutdown<'_> {
             let Some(body) = body else { break };
             drop(body);
         }
-        if !self.0.driver.shut_down() {
-            // The kernel still holds buffers of ours. Losing them is better than letting it write into freed memory.
-            std::mem::forget(Rc::clone(self.0));
+    }
+}
+
+/// Takes back from the kernel what it has of ours, then gives the id back: a ring that had to be kept may still read the
+/// id's eventfd.
+struct Drain<'a>(&'a Rc<Reactor>);
+
+impl Drop for Drain<'_> {
+    fn drop(&mut self) {
+        // The kernel may hold buffers of ours. Losing them is better than letting it write into freed memory.
+        let kept = ManuallyDrop::new(Rc::clone(self.0));
+        if self.0.driver.shut_down() {
+            drop(ManuallyDrop::into_inner(kept));
+            self.0.shared.give_back();
         }
     }
 }
@@ -117,14 +134,10 @@ where
         spin,
         counters: Counters::default(),
     });
-    let output = {
-        let _current = Enter::new(&reactor);
-        let _shutdown = Shutdown(&reactor);
-        let task = crate::task::spawn(Priority::Latency, "main", main());
-        reactor.run_until_finished(&task)
-    };
-    shared.give_back();
-    output
+    let _current = Enter::new(&reactor);
+    let _shutdown = Shutdown(&reactor);
+    let task = crate::task::spawn(Priority::Latency, "main", main());
+    reactor.run_until_finished(&task)
 }
 
 impl Reactor {
@@ -268,11 +281,7 @@ impl Reactor {
     /// The part of a turn that submits to and collects from the kernel, and sleeps when nothing is runnable.
     fn collect(&self) -> io::Result<()> {
         self.driver.send_notifications();
-        let runnable = {
-            let tasks = self.tasks.borrow();
-            tasks.has_queued(Priority::Latency) || tasks.has_queued(Priority::Background)
-        };
-        if runnable {
+        if self.is_runnable() {
             return self.driver.turn(Wait::No);
         }
         if !self.spin.is_zero() && self.spin_for_work()? {
@@ -298,14 +307,18 @@ impl Reactor {
         result
     }
 
+    fn is_runnable(&self) -> bool {
+        let tasks = self.tasks.borrow();
+        tasks.has_queued(Priority::Latency) || tasks.has_queued(Priority::Background)
+    }
+
     /// Looks for work for as long as the builder said. True if the loop should go on.
     fn spin_for_work(&self) -> io::Result<bool> {
         self.driver.turn(Wait::No)?;
         let start = time::now();
         let next = self.timers.borrow_mut().next_deadline();
         loop {
-            let runnable = self.tasks.borrow().has_queued(Priority::Latency);
-            if runnable || self.shared.has_remote() || self.driver.has_completions() {
+            if self.is_runnable() || self.shared.has_remote() || self.driver.has_completions() {
                 self.driver.turn(Wait::No)?;
                 return Ok(true);
             }

@@ -170,8 +170,8 @@ impl File {
                     // SAFETY: the kernel has written this many bytes behind the buffer's length.
                     unsafe { buffer.set_len(buffer.len() + read) };
                     count += read;
-                    if self.open.direct && !read.is_multiple_of(512) {
-                        break; // only the file's end is not at a block boundary
+                    if count < length && self.ends_at(position + count as u64) {
+                        break;
                     }
                 }
                 Err(error) if is_temporary(&error) => {}
@@ -179,6 +179,11 @@ impl File {
             }
         }
         (Ok(count), buffer)
+    }
+
+    /// Whether a short read past the page cache has reached the file's end. The next read would not be aligned then, and fail.
+    fn ends_at(&self, position: u64) -> bool {
+        self.open.direct && ring_file::length(&self.open).is_ok_and(|length| position >= length)
     }
 
     /// Reads as [`read_at`](Self::read_at), behind the bytes that a registered buffer holds.
@@ -222,8 +227,8 @@ impl File {
                 Err(error) if is_temporary(&error) => continue,
                 Err(error) => break Err(error),
             }
-            if self.open.direct && !count.is_multiple_of(512) {
-                break Ok(count); // only the file's end is not at a block boundary
+            if count < length && self.ends_at(position + count as u64) {
+                break Ok(count);
             }
         };
         (result, FixedBuffer { memory: Memory::Registered(chunk), length: filled + count })

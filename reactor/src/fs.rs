@@ -80,6 +80,9 @@ pub async fn remove_file(path: &Path) -> io::Result<()> {
 
 /// Removes a folder with everything in it. Symbolic links are removed, not followed.
 pub async fn remove_dir_all(path: &Path) -> io::Result<()> {
+    if std::fs::symlink_metadata(path)?.is_symlink() {
+        return remove_file(path).await;
+    }
     let mut dirs = vec![(path.to_path_buf(), false)];
     while let Some((dir, emptied)) = dirs.pop() {
         if emptied {

@@ -24,11 +24,14 @@ pub const LONG_POLL: Duration = Duration::from_millis(1);
 pub const RECV_BUFFER_BYTES: usize = 16 << 10;
 /// Provided receive buffers of one reactor (a power of two). Their memory is touched only when used.
 pub const RECV_BUFFERS: u16 = 256;
-/// Accepted connections that wait in a listener for `accept` before accepting pauses.
+/// Accepted connections that wait in a listener for `accept` before accepting pauses. The kernel takes its whole backlog in one
+/// go before it sees the pause, so at most this many and a backlog more are open and not yet taken.
 pub const ACCEPT_QUEUE_MAX: usize = 64;
 /// Parts of one vectored send that go to the kernel in one operation (`IOV_MAX` is 1024).
 pub const SEND_PARTS_MAX: usize = 512;
-/// Pipes kept by a reactor for splicing files to sockets; more are made when needed and closed after use.
+/// Pipes a reactor uses at one time for splicing files to sockets: twice as many as its kernel workers can fill or empty.
+pub const PIPES_MAX: u64 = 16;
+/// Pipes kept by a reactor for splicing; more are made when needed, up to [`PIPES_MAX`], and closed after use.
 pub const PIPES_KEPT_MAX: usize = 8;
 /// Capacity asked of a splice pipe in bytes (an unprivileged user may get less).
 pub const PIPE_BYTES: usize = 1 << 20;

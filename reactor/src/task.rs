@@ -231,7 +231,10 @@ impl<T> Task<T> {
     /// Ends the task: its future is dropped now, or after the poll it is in. Operations that the kernel already has keep
     /// their buffers until they complete.
     pub fn cancel(self) {
-        executor::with(|reactor| reactor.cancel(self.id));
+        // A task that has ended may have left its slot to one whose generation has come round to the same number.
+        if !self.is_finished() {
+            executor::with(|reactor| reactor.cancel(self.id));
+        }
     }
 
     /// True when the task has returned or was cancelled.

@@ -19,7 +19,7 @@
 //! eventfd) is kept and given to the next reactor that takes the id, whose task generations continue.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
@@ -58,6 +58,7 @@ pub(crate) struct Shared {
     sleep: AtomicU32,
     ring: AtomicI32,
     event: OwnedFd,
+    undelivered: AtomicU64,
     chunks: Box<[OnceLock<Box<[Cell]>>]>,
 }
 
@@ -114,6 +115,7 @@ impl Shared {
             sleep: AtomicU32::new(AWAKE),
             ring: AtomicI32::new(-1),
             event,
+            undelivered: AtomicU64::new(0),
             chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
         }));
         let _ = REACTORS[ids.used as usize].set(shared);
@@ -247,8 +249,19 @@ impl Shared {
         }
     }
 
+    /// A ring message that was claimed will not come: notifies by eventfd instead.
+    pub(crate) fn message_failed(&self) {
+        self.undelivered.fetch_add(1, Ordering::Release);
+        self.write_event();
+    }
+
+    /// Ring messages claimed but not delivered, ever.
+    pub(crate) fn undelivered(&self) -> u64 {
+        self.undelivered.load(Ordering::Acquire)
+    }
+
     /// Makes the eventfd readable.
-    pub(crate) fn write_event(&self) {
+    fn write_event(&self) {
         let one = 1u64;
         // SAFETY: `one` is valid for 8 bytes; the descriptor is never closed.
         let count = unsafe { libc::write(self.event.as_raw_fd(), (&raw const one).cast(), 8) };

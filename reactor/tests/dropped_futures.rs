@@ -365,6 +365,11 @@ fn waiting_futures_may_be_dropped_at_every_point() {
         notify.notify_one();
         drop(a); // chosen, gone: the next one is chosen instead
         assert!(poll_once(&mut b).await.is_ready());
+        let mut last = Box::pin(notify.notified());
+        assert!(poll_once(&mut last).await.is_pending());
+        notify.notify_one();
+        drop(last); // chosen, gone, and nobody else waits: the next to wait does not have to
+        assert!(poll_once(&mut Box::pin(notify.notified())).await.is_ready());
 
         let queue = Queue::new(1);
         queue.push(1).await.unwrap();
@@ -411,4 +416,62 @@ fn a_reactor_that_ends_waits_for_what_the_kernel_still_has() {
     });
     assert!(!alive.load(SeqCst));
     assert_eq!(std::fs::read(&path).unwrap(), vec![0x11; 1 << 20], "a write runs to its end");
+}
+
+#[test]
+fn receives_dropped_after_their_completion_hold_no_buffer() {
+    on_reactor(|| async {
+        let mut streams = Vec::new();
+        for _ in 0..reactor::limits::RECV_BUFFERS {
+            let (near, far) = pair().await;
+            let mut given_up = Box::pin(near.recv());
+            assert!(poll_once(&mut given_up).await.is_pending());
+            far.send(vec![Bytes::from_static(b"x")]).await.unwrap();
+            reactor::sleep(Duration::from_micros(200)).await;
+            drop(given_up);
+            streams.push((near, far));
+        }
+        let (near, far) = pair().await;
+        far.send(vec![Bytes::from_static(b"y")]).await.unwrap();
+        let received = reactor::timeout(Duration::from_secs(5), near.recv()).await.unwrap().unwrap();
+        assert_eq!(&*received, b"y");
+        for (near, _far) in &streams {
+            assert_eq!(&*near.recv().await.unwrap(), b"x");
+        }
+    });
+}
+
+#[test]
+fn buffers_live_until_their_completion_although_a_destructor_panics() {
+    struct Bad;
+    impl Drop for Bad {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking(), "a destructor panics");
+        }
+    }
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = dir.path().join("file");
+    let (data, alive) = Canary::bytes(32 << 20);
+    let written = path.clone();
+    let panicked = std::panic::catch_unwind(move || {
+        on_reactor(move || async move {
+            let file = File::open(&written, &OpenOptions::new().write(true).create(true)).await.unwrap();
+            let writer = async move { file.write_and_sync(data, 0, SyncMethod::LinkedFdatasync).await };
+            reactor::spawn(Priority::Latency, "writer", writer).detach();
+            let bad = Bad;
+            reactor::spawn(Priority::Latency, "bad", async move {
+                let _bad = bad;
+                std::future::pending::<()>().await;
+            })
+            .detach();
+            reactor::yield_now().await;
+        });
+    });
+    assert!(panicked.is_err());
+    assert!(!alive.load(SeqCst));
+    let content = std::fs::read(&path).unwrap();
+    assert!(
+        content.len() == 32 << 20 && content.iter().all(|byte| *byte == 0x11),
+        "written from freed memory"
+    );
 }

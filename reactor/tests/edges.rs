@@ -418,3 +418,80 @@ fn forbid_io_uring() {
         assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program), 0);
     }
 }
+
+#[test]
+fn a_spinning_reactor_does_not_sleep_over_background_work() {
+    let main = || async {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, pattern(4096)).unwrap();
+        let reading = reactor::spawn(Priority::Background, "read", async move {
+            let file = File::open(&path, &OpenOptions::new().read(true)).await.unwrap();
+            for _ in 0..1000 {
+                assert_eq!(file.read_at(BytesMut::with_capacity(4096), 4096, 0).await.0.unwrap(), 4096);
+            }
+        });
+        reading.await;
+    };
+    let spinning = Builder::new("spin").spin(Duration::from_micros(200)).spawn(main).unwrap();
+    for _ in 0..1000 {
+        if spinning.is_finished() {
+            return spinning.join().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("asleep with a task queued");
+}
+
+#[test]
+fn the_smallest_ring_takes_a_linked_pair() {
+    let main = || async {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let options = OpenOptions::new().write(true).create(true);
+        let file = File::open(&dir.path().join("file"), &options).await.unwrap();
+        file.write_and_sync(Bytes::from_static(b"x"), 0, SyncMethod::LinkedFdatasync).await.unwrap();
+    };
+    Builder::new("small").ring_entries(1).run(main).unwrap();
+}
+
+#[test]
+fn after_a_panic_every_destructor_finds_its_reactor() {
+    struct Probe(std::sync::mpsc::Sender<bool>);
+    impl Drop for Probe {
+        fn drop(&mut self) {
+            let _ = self.0.send(std::panic::catch_unwind(reactor::random_u64).is_ok());
+        }
+    }
+    let (report, found) = std::sync::mpsc::channel();
+    let doomed = Builder::new("doomed").spawn(move || async move {
+        let bad = reactor::spawn(Priority::Latency, "bad", async {
+            reactor::yield_now().await;
+            panic!("as planned");
+        });
+        for _ in 0..3 {
+            let probe = Probe(report.clone());
+            let sleeper = async move {
+                let _probe = probe;
+                reactor::sleep(Duration::from_secs(3600)).await;
+            };
+            reactor::spawn(Priority::Latency, "sleeper", sleeper).detach();
+        }
+        drop(report);
+        bad.await;
+    });
+    assert!(doomed.unwrap().join().is_err());
+    assert_eq!(found.iter().collect::<Vec<_>>(), [true; 3]);
+}
+
+#[test]
+fn a_link_to_a_folder_is_removed_without_what_it_points_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+    std::fs::create_dir(&real).unwrap();
+    std::fs::write(real.join("kept"), "x").unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    on_reactor(move || async move {
+        reactor::fs::remove_dir_all(&link).await.unwrap();
+        assert!(!link.exists() && real.join("kept").exists());
+    });
+}

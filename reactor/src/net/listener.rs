@@ -1,5 +1,5 @@
-//! Accepting connections. One multishot accept fills a bounded queue; when it is full, accepting pauses, and connections
-//! wait in the kernel.
+//! Accepting connections. One multishot accept fills a queue; when it is full, accepting pauses, and connections wait in the
+//! kernel. At most a backlog of connections is accepted beyond the queue's bound.
 
 use std::io;
 use std::net::SocketAddr;

@@ -87,8 +87,12 @@ impl Driver {
     pub(crate) fn read_fixed(&self, file: &Arc<OpenFile>, mut chunk: Chunk, range: FixedRange) -> Op {
         let room = &mut chunk.bytes_mut()[range.filled..];
         let (place, count) = (room.as_mut_ptr(), range.count.min(room.len()) as u32);
-        let entry =
-            opcode::ReadFixed::new(file.target(), place, count, fixed::INDEX).offset(range.position).build();
+        // Another reactor's chunk is plain memory to this one's ring.
+        let entry = if self.is_fixed(place, count as usize) {
+            opcode::ReadFixed::new(file.target(), place, count, fixed::INDEX).offset(range.position).build()
+        } else {
+            opcode::Read::new(file.target(), place, count).offset(range.position).build()
+        };
         // SAFETY: the chunk is registered memory that does not move.
         unsafe { self.start(entry, Keep::ReadFixed(file.clone(), chunk)) }
     }
@@ -145,6 +149,8 @@ pub(crate) fn length(file: &OpenFile) -> io::Result<u64> {
     Ok(unsafe { status.assume_init() }.st_size as u64)
 }
 
+const PAGE: u64 = 4096;
+
 /// Notes that the disk had to be read up to `end` just now.
 pub(crate) fn note_miss(file: &OpenFile, end: u64) {
     file.missed[0].store(end, Ordering::Relaxed);
@@ -164,8 +170,9 @@ pub(crate) fn is_resident(file: &OpenFile, position: u64, length: u64) -> bool {
             return false;
         }
     }
-    // Whole pages are counted, so a range that lies in the cache counts at least its length.
-    resident_bytes(file, position, length).is_some_and(|resident| resident >= length)
+    // A range that does not begin with a page touches one page more than its length says.
+    let touched = (position + length).div_ceil(PAGE) - position / PAGE;
+    resident_pages(file, position, length).is_some_and(|resident| resident >= touched)
         && is_readable_now(file, position)
         && is_readable_now(file, position + length - 1)
 }
@@ -180,8 +187,8 @@ fn is_readable_now(file: &OpenFile, position: u64) -> bool {
     count >= 0
 }
 
-/// How many bytes of a range lie in the page cache; `None` if the kernel cannot say (cachestat is of Linux 6.5).
-fn resident_bytes(file: &OpenFile, position: u64, length: u64) -> Option<u64> {
+/// How many pages of a range lie in the page cache; `None` if the kernel cannot say (cachestat is of Linux 6.5).
+fn resident_pages(file: &OpenFile, position: u64, length: u64) -> Option<u64> {
     #[repr(C)]
     struct Range {
         position: u64,
@@ -197,10 +204,9 @@ fn resident_bytes(file: &OpenFile, position: u64, length: u64) -> Option<u64> {
         recently_evicted: u64,
     }
     const CACHESTAT: libc::c_long = 451;
-    const PAGE: u64 = 4096;
     let range = Range { position, length };
     let mut cached = Cached::default();
     // SAFETY: both structures are what cachestat(2) takes, and outlive the call.
     let code = unsafe { libc::syscall(CACHESTAT, file.raw(), &raw const range, &raw mut cached, 0) };
-    (code == 0).then_some(cached.pages * PAGE)
+    (code == 0).then_some(cached.pages)
 }

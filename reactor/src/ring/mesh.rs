@@ -21,6 +21,8 @@ pub(crate) struct Mesh {
     /// or a late message would go to whoever has the descriptor's number then.
     expected: Cell<u64>,
     arrived: Cell<u64>,
+    /// Messages to earlier reactors of this id that could not be delivered.
+    undelivered_before: u64,
     /// Where the kernel writes the eventfd's count while the read is armed.
     event_count: Box<Cell<u64>>,
     event_armed: Cell<bool>,
@@ -36,6 +38,7 @@ impl Mesh {
             sent: Cell::new(0),
             expected: Cell::new(0),
             arrived: Cell::new(0),
+            undelivered_before: own.undelivered(),
             event_count: Box::new(Cell::new(0)),
             event_armed: Cell::new(false),
             closing: Cell::new(false),
@@ -68,7 +71,8 @@ impl Mesh {
 
     /// Nothing of the notifications needs the ring any more.
     pub(super) fn is_quiet(&self) -> bool {
-        !self.event_armed.get() && self.expected.get() == self.arrived.get()
+        let undelivered = self.own.undelivered() - self.undelivered_before;
+        !self.event_armed.get() && self.expected.get() == self.arrived.get() + undelivered
     }
 }
 
@@ -106,7 +110,7 @@ impl Driver {
                 .user_data(MESSAGE_FAILED | u64::from(target.id()));
             // SAFETY: no pointers; the target keeps its ring open until the message we claimed has come.
             if unsafe { self.push(&[entry]) }.is_err() {
-                target.write_event();
+                target.message_failed();
             }
         }
         *self.mesh.targets.borrow_mut() = targets; // keeps its memory
@@ -136,6 +140,6 @@ impl Driver {
 /// The kernel could not deliver a ring message (its target's memory is short): use the other way.
 pub(super) fn message_failed(target: u16) {
     if let Some(target) = Shared::of(target) {
-        target.write_event();
+        target.message_failed();
     }
 }

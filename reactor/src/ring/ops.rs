@@ -275,8 +275,19 @@ impl Op {
             let mut ops = reactor.driver().ops.borrow_mut();
             let slot = ops.get(id);
             slot.waker = None;
-            if slot.state == State::Attended {
-                slot.state = State::Parked;
+            match (slot.state, cqueue::buffer_select(slot.flags)) {
+                (State::Attended, _) => slot.state = State::Parked,
+                // Nobody may come back for it soon: it must not keep a buffer of the pool until then.
+                (State::Done, Some(bid)) => {
+                    let buffers = reactor.driver().recv_buffers();
+                    slot.flags = 0;
+                    let received = Bytes::copy_from_slice(buffers.slice(bid, slot.result as usize));
+                    let socket = std::mem::replace(&mut slot.keep, Keep::Received(received));
+                    drop(ops);
+                    drop(socket);
+                    buffers.give_back(bid);
+                }
+                _ => {}
             }
             Some(id)
         })

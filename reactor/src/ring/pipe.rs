@@ -6,7 +6,8 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use crate::limits::{PIPE_BYTES, PIPES_KEPT_MAX};
+use crate::limits::{PIPE_BYTES, PIPES_KEPT_MAX, PIPES_MAX};
+use crate::sync::Semaphore;
 use crate::sys;
 
 /// A pipe and its capacity.
@@ -42,12 +43,23 @@ impl Pipe {
 }
 
 /// Empty pipes of one reactor.
-#[derive(Default)]
 pub(crate) struct PipePool {
     pipes: RefCell<Vec<Rc<Pipe>>>,
+    places: Semaphore,
+}
+
+impl Default for PipePool {
+    fn default() -> Self {
+        Self { pipes: RefCell::default(), places: Semaphore::new(PIPES_MAX) }
+    }
 }
 
 impl PipePool {
+    /// A permit of these is to be held by whoever uses a pipe.
+    pub(crate) fn places(&self) -> Semaphore {
+        self.places.clone()
+    }
+
     /// An empty pipe.
     pub(crate) fn take(&self) -> io::Result<Rc<Pipe>> {
         match self.pipes.borrow_mut().pop() {

@@ -32,7 +32,11 @@ pub(crate) async fn send(
         } else {
             let count = left.min(SPLICE_BYTES as u64);
             note_miss(file, position + count);
-            through_pipe(socket, file, position, count as usize).await?
+            let sent = through_pipe(socket, file, position, count as usize).await?;
+            if sent < count as usize {
+                writable(socket).await?;
+            }
+            sent
         };
         position += sent as u64;
         left -= sent as u64;
@@ -63,6 +67,8 @@ async fn through_pipe(
     position: u64,
     count: usize,
 ) -> io::Result<usize> {
+    let places = executor::with(|reactor| reactor.driver().pipes.places());
+    let _place = places.acquire(1).await;
     let pipe = executor::with(|reactor| reactor.driver().pipes.take())?;
     let fill =
         executor::with(|reactor| reactor.driver().fill(file, position, &pipe, count.min(pipe.capacity)));
@@ -70,23 +76,26 @@ async fn through_pipe(
     if filled == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    drain(socket, &pipe, filled).await?;
-    executor::with(|reactor| reactor.driver().pipes.give_back(pipe));
-    Ok(filled)
+    let drained = drain(socket, &pipe, filled).await?;
+    if drained == filled {
+        executor::with(|reactor| reactor.driver().pipes.give_back(pipe));
+    }
+    Ok(drained)
 }
 
-/// Empties the pipe into the socket. On an error the pipe keeps its bytes and must not be used again.
-async fn drain(socket: &Rc<Socket>, pipe: &Rc<Pipe>, filled: usize) -> io::Result<()> {
+/// Moves bytes from the pipe into the socket until the pipe is empty or the socket full. A slow reader does not keep a pipe:
+/// what is left goes with it, and is in the page cache now.
+async fn drain(socket: &Rc<Socket>, pipe: &Rc<Pipe>, filled: usize) -> io::Result<usize> {
     let mut left = filled;
     while left > 0 {
         let operation = executor::with(|reactor| reactor.driver().drain(pipe, socket, left));
         match outcome(operation.await.result) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => left -= count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => writable(socket).await?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(filled - left)
 }

@@ -14,7 +14,8 @@ pub struct Notify {
 
 #[derive(Default)]
 struct State {
-    waiters: Waiters<()>,
+    /// True: chosen by `notify_one`, so that its turn outlives it.
+    waiters: Waiters<bool>,
     permit: bool,
 }
 
@@ -48,8 +49,16 @@ impl Notify {
 
     /// Wakes the one who has waited longest; if nobody waits, the next to wait does not have to.
     pub fn notify_one(&self) {
-        if !self.notify_one_waiting() {
-            self.state.borrow_mut().permit = true;
+        let waker = {
+            let mut state = self.state.borrow_mut();
+            match state.waiters.first_wish() {
+                Some(lasting) => *lasting = true,
+                None => state.permit = true,
+            }
+            state.waiters.choose_first()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 
@@ -87,7 +96,7 @@ impl Future for Notified<'_> {
         match self.waiter {
             None if state.permit => state.permit = false,
             None => {
-                let id = state.waiters.push((), context.waker().clone());
+                let id = state.waiters.push(false, context.waker().clone());
                 drop(state);
                 self.waiter = Some(id);
                 return Poll::Pending;
@@ -109,9 +118,11 @@ impl Future for Notified<'_> {
 impl Drop for Notified<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.waiter {
-            let chosen = self.notify.state.borrow_mut().waiters.remove(id);
-            if chosen {
-                self.notify.notify_one_waiting();
+            let (chosen, lasting) = self.notify.state.borrow_mut().waiters.remove(id);
+            match (chosen, lasting) {
+                (true, true) => self.notify.notify_one(),
+                (true, false) => _ = self.notify.notify_one_waiting(),
+                (false, _) => {}
             }
         }
     }

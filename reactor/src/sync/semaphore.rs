@@ -25,7 +25,7 @@ impl State {
             let waker = {
                 let mut waiters = self.waiters.borrow_mut();
                 match waiters.first_wish() {
-                    Some(&count) if count <= self.free.get() => {
+                    Some(&mut count) if count <= self.free.get() => {
                         self.free.set(self.free.get() - count);
                         waiters.choose_first()
                     }
@@ -104,7 +104,7 @@ impl Future for Acquire {
 impl Drop for Acquire {
     fn drop(&mut self) {
         if let Some(id) = self.waiter {
-            let chosen = self.state.waiters.borrow_mut().remove(id);
+            let (chosen, _) = self.state.waiters.borrow_mut().remove(id);
             if chosen {
                 self.state.free.set(self.state.free.get() + self.count);
             }

@@ -62,10 +62,10 @@ impl<T> Waiters<T> {
     }
 
     /// What the first in the queue wishes for.
-    pub(crate) fn first_wish(&mut self) -> Option<&T> {
+    pub(crate) fn first_wish(&mut self) -> Option<&mut T> {
         match self.first {
             NONE => None,
-            first => Some(&self.node(first).wish),
+            first => Some(&mut self.node(first).wish),
         }
     }
 
@@ -108,14 +108,13 @@ impl<T> Waiters<T> {
         }
     }
 
-    /// Leaves, chosen or not. True if it had been chosen.
-    pub(crate) fn remove(&mut self, id: WaiterId) -> bool {
-        let chosen = self.node(id.0).chosen;
-        if !chosen {
+    /// Leaves, chosen or not. Whether it had been chosen, and what it wished for.
+    pub(crate) fn remove(&mut self, id: WaiterId) -> (bool, T) {
+        if !self.node(id.0).chosen {
             self.unlink(id.0);
         }
-        self.nodes[id.0 as usize] = None;
+        let Some(node) = self.nodes[id.0 as usize].take() else { unreachable!("looked at above") };
         self.free.push(id.0);
-        chosen
+        (node.chosen, node.wish)
     }
 }
