@@ -32,8 +32,10 @@ pub const SEGMENT_WRITE_BYTES: usize = 1 << 20;
 pub const SEGMENT_AHEAD_BYTES: u64 = 16 << 20;
 /// A writeback of this many bytes or more makes a partition one that writes much.
 pub const SEGMENT_AHEAD_FROM_BYTES: u64 = 1 << 20;
-/// Partitions written back at the same time.
-pub const WRITEBACKS_MAX: usize = 8;
+/// Writeback under pressure stops when one part in this many of the dirty budget is left.
+pub const RELIEVE_TO_ONE_IN: u64 = 4;
+/// Partitions written back at the same time. Few: their syncs share the kernel's workers with those of the commits.
+pub const WRITEBACKS_MAX: usize = 2;
 /// Bytes read at a time when batch headers are walked.
 pub const WALK_BYTES: usize = 16 << 10;
 /// Largest batch that is read into memory as a whole (Kafka's own bound on a batch is `i32::MAX`).

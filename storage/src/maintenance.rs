@@ -7,7 +7,8 @@ use crate::checkpointer::{Goal, checkpoint};
 use crate::commit_log::ring;
 use crate::error::StorageError;
 use crate::limits::{
-    CHECKPOINT_AT_ONE_IN, HOUSEKEEPING_INTERVAL, RETRY_INTERVAL, RING_FILES_MAX, WRITEBACKS_MAX,
+    CHECKPOINT_AT_ONE_IN, HOUSEKEEPING_INTERVAL, RELIEVE_TO_ONE_IN, RETRY_INTERVAL, RING_FILES_MAX,
+    WRITEBACKS_MAX,
 };
 use crate::log::core::LogCell;
 use crate::store::StoreInner;
@@ -72,14 +73,20 @@ fn is_crowded(inner: &StoreInner) -> bool {
     })
 }
 
-/// Writes dirty blocks back without a checkpoint, so that appends are admitted again.
+/// Writes dirty blocks back without a checkpoint, largest first, until a quarter of the budget is left: what is small
+/// now is cheaper to write when it has grown.
 async fn relieve(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
     let mut cells: Vec<Rc<LogCell>> = inner.listed.borrow().clone();
     cells.sort_by_cached_key(|cell| std::cmp::Reverse(cell.core.borrow().unhandled));
     let shared = Rc::clone(inner);
     for_each(cells, move |cell| {
         let inner = Rc::clone(&shared);
-        async move { write_back(&inner, &cell, Extent::Blocks, Sync::No).await }
+        async move {
+            if inner.commit.dirty() <= inner.options.dirty_bytes / RELIEVE_TO_ONE_IN {
+                return Ok(());
+            }
+            write_back(&inner, &cell, Extent::Blocks, Sync::No).await
+        }
     })
     .await
 }
