@@ -12,7 +12,7 @@ use support::Broker;
 use wire::kafka::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use wire::kafka::batch_builder::{BatchBuilder, NewRecord, Producer};
 use wire::kafka::compression::Codec;
-use wire::kafka::create_topics::{CreatableTopic, CreateTopicsRequest};
+use wire::kafka::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use wire::kafka::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use wire::kafka::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use wire::kafka::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
@@ -87,10 +87,19 @@ impl Client {
     }
 
     fn create(&mut self, name: &str, partitions: i32) {
+        self.create_with(name, partitions, &[]);
+    }
+
+    fn create_with(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+        let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
+            name: Str::from(*name),
+            value: Some(Str::from(*value)),
+        };
         let topic = CreatableTopic {
             name: Str::from(name),
             num_partitions: partitions,
             replication_factor: 1,
+            configs: configs.iter().map(config).collect(),
             ..Default::default()
         };
         let answer = self.ask(7, &CreateTopicsRequest { topics: vec![topic], ..Default::default() });
@@ -158,7 +167,7 @@ fn fetched(answer: &FetchResponse) -> Vec<(i64, i32)> {
 #[test]
 fn an_unknown_version_of_api_versions_gets_the_sixteen_bytes_of_kafka() {
     let mut client = Client::new();
-    client.send_raw(&[0, 0, 0, 11, 0, 18, 0, 99, 0, 0, 0, 7, 0, 1, b'x']);
+    client.send_raw(&[0, 0, 0, 12, 0, 18, 0, 99, 0, 0, 0, 7, 0, 1, b'x', 0]);
     let answer = client.read_frame().expect("an answer");
     assert_eq!(&answer[..], [0, 0, 0, 7, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4]);
     let versions: ApiVersionsResponse = client.ask(0, &ApiVersionsRequest::default());
@@ -279,6 +288,45 @@ fn a_batch_above_the_limit_is_too_large() {
     let value = "x".repeat(1_000_000);
     assert_eq!(client.produce("large", -1, Some(batch(&[&value]))).error_code, 0);
     assert_eq!(fetched(&client.fetch("large", 0, 0)), [(0, 1)]);
+}
+
+/// The batches of the first partition of an answer.
+fn fetched_batches(answer: &FetchResponse) -> Vec<wire::kafka::record_batch::Batch> {
+    let Records::Bytes(parts) = &answer.responses[0].partitions[0].records else { return Vec::new() };
+    let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+    Batches::new(Bytes::from(bytes)).map(|batch| batch.expect("a batch")).collect()
+}
+
+#[test]
+fn a_topic_with_a_codec_of_its_own_compresses_what_arrives_otherwise() {
+    let mut client = Client::new();
+    for (codec, name) in [(Codec::Zstd, "zstd"), (Codec::Gzip, "gzip"), (Codec::None, "uncompressed")] {
+        let topic = format!("codec-{name}");
+        client.create_with(&topic, 1, &[("compression.type", name)]);
+        let sent = build(BatchBuilder::new(Codec::Lz4), &["one", "two", "three"]);
+        assert_eq!(client.produce(&topic, -1, Some(sent)).error_code, 0);
+        let batch = fetched_batches(&client.fetch(&topic, 0, 0)).swap_remove(0);
+        assert_eq!(batch.header.codec(), Ok(codec));
+        assert_eq!(batch.header.verify_crc(&batch.bytes), Ok(()));
+        let records = wire::kafka::record::Records::new(&batch, 1 << 20).expect("readable");
+        let values: Vec<Bytes> =
+            records.map(|record| record.expect("a record").value.expect("a value")).collect();
+        assert_eq!(values, ["one", "two", "three"]);
+    }
+}
+
+#[test]
+fn a_topic_with_log_append_time_stamps_batches_with_the_brokers_clock() {
+    let mut client = Client::new();
+    client.create_with("stamped", 1, &[("message.timestamp.type", "LogAppendTime")]);
+    let before =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
+    let answer = client.produce("stamped", -1, Some(batch(&["a", "b"])));
+    assert_eq!(answer.error_code, 0);
+    assert!(answer.log_append_time_ms >= before as i64 - 1);
+    let stored = fetched_batches(&client.fetch("stamped", 0, 0)).swap_remove(0);
+    assert_eq!(stored.header.max_timestamp, answer.log_append_time_ms);
+    assert_eq!(stored.header.verify_crc(&stored.bytes), Ok(()));
 }
 
 #[test]

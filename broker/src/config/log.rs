@@ -6,16 +6,6 @@ use crate::config::definition::{Check, NotBuilt, Scope, choice, settings};
 pub(crate) const COMPACT_NOT_BUILT: &[NotBuilt] =
     &[NotBuilt { value: "compact", reason: "compaction is missing, the policy can only be delete" }];
 
-/// Why a codec is refused as `compression.type`.
-pub(crate) const RECOMPRESSION_NOT_BUILT: &[NotBuilt] = &[
-    NotBuilt { value: "uncompressed", reason: RECOMPRESSION },
-    NotBuilt { value: "zstd", reason: RECOMPRESSION },
-    NotBuilt { value: "lz4", reason: RECOMPRESSION },
-    NotBuilt { value: "snappy", reason: RECOMPRESSION },
-    NotBuilt { value: "gzip", reason: RECOMPRESSION },
-];
-const RECOMPRESSION: &str = "batches are kept as producers compressed them, use producer";
-
 /// Why the weaker levels of durability are refused.
 pub(crate) const DURABILITY_NOT_BUILT: &[NotBuilt] = &[
     NotBuilt { value: "replicated", reason: "it comes with replication, use fsync" },
@@ -126,10 +116,9 @@ settings! {
         /// How far in the future, in ms, the time of a record may lie.
         "log.message.timestamp.after.max.ms" => timestamp_after_max_ms: i64 = Some("3600000"),
             check: Check::AtLeast(0), scope: Scope::ClusterWide;
-        /// How batches are compressed in the log. Only producer is built: as they came.
+        /// How batches are compressed in the log: producer keeps them as they came, a codec compresses them anew.
         "compression.type" => compression_type: CompressionType = Some("producer"),
-            check: Check::OneOf(CompressionType::WORDS), scope: Scope::ClusterWide,
-            not_built: RECOMPRESSION_NOT_BUILT;
+            check: Check::OneOf(CompressionType::WORDS), scope: Scope::ClusterWide;
         /// How many replicas must have a record before acks=all is answered.
         "min.insync.replicas" => min_insync_replicas: i32 = Some("1"), check: Check::AtLeast(1),
             scope: Scope::ClusterWide;

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use wire::kafka::Uuid;
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
@@ -37,7 +36,14 @@ pub async fn handle(
         }
         Some(asked) => {
             if body.allow_auto_topic_creation {
-                auto_create::missing(context, asked.iter().filter_map(|topic| topic.name.as_ref())).await;
+                auto_create::missing(
+                    context,
+                    asked
+                        .iter()
+                        .filter(|topic| topic.topic_id.is_zero())
+                        .filter_map(|topic| topic.name.as_ref()),
+                )
+                .await;
             }
             let image = context.shard.image();
             let mut seen = HashSet::new();
@@ -76,19 +82,31 @@ pub fn brokers(context: &Context) -> Vec<MetadataResponseBroker> {
 }
 
 fn find(image: &MetadataImage, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
-    let (topic, unknown) = match &asked.name {
-        Some(name) => (image.topic(name), unknown_name(name)),
-        None => (image.topic_by_id(&asked.topic_id), ErrorCode::UnknownTopicId),
+    // An id wins over a name: Java's client sends an empty name beside it.
+    if !asked.topic_id.is_zero() {
+        return image.topic_by_id(&asked.topic_id).map_or_else(
+            || MetadataResponseTopic {
+                error_code: ErrorCode::UnknownTopicId.code(),
+                topic_id: asked.topic_id,
+                ..Default::default()
+            },
+            describe,
+        );
+    }
+    let Some(name) = &asked.name else {
+        return MetadataResponseTopic {
+            error_code: ErrorCode::UnknownServerError.code(),
+            ..Default::default()
+        };
     };
-    match topic {
-        Some(topic) => describe(topic),
-        None => MetadataResponseTopic {
-            error_code: unknown.code(),
-            name: asked.name.clone(),
-            topic_id: if asked.name.is_some() { Uuid::ZERO } else { asked.topic_id },
+    image.topic(name).map_or_else(
+        || MetadataResponseTopic {
+            error_code: unknown_name(name).code(),
+            name: Some(name.clone()),
             ..Default::default()
         },
-    }
+        describe,
+    )
 }
 
 fn unknown_name(name: &str) -> ErrorCode {

@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 use crate::config::Settings;
 use crate::config::definition::{Check, Definition, Invalid, NotBuilt, Scope, Synonym, settings};
 use crate::config::log::{
-    CLEANUP_POLICIES, COMPACT_NOT_BUILT, CompressionType, DURABILITY_NOT_BUILT, Durability,
-    RECOMPRESSION_NOT_BUILT, TimestampType,
+    CLEANUP_POLICIES, COMPACT_NOT_BUILT, CompressionType, DURABILITY_NOT_BUILT, Durability, TimestampType,
 };
 
 /// Settings by name, as texts that passed their checks.
@@ -48,17 +47,17 @@ settings! {
         /// How many replicas must have a record before acks=all is answered.
         "min.insync.replicas" => min_insync_replicas: i32 = Some("1"), scope: Scope::Topic,
             check: Check::AtLeast(1), synonyms: &[Synonym::same("min.insync.replicas")];
-        /// How batches are compressed in the log. Only producer is built: as they came.
+        /// How batches are compressed in the log: producer keeps them as they came, a codec compresses them anew.
         "compression.type" => compression_type: CompressionType = Some("producer"), scope: Scope::Topic,
-            check: Check::OneOf(CompressionType::WORDS), not_built: RECOMPRESSION_NOT_BUILT,
+            check: Check::OneOf(CompressionType::WORDS),
             synonyms: &[Synonym::same("compression.type")];
-        /// The gzip level when the broker compresses. No effect: batches are kept as they came.
+        /// The gzip level when the broker compresses; -1 is gzip's own default.
         "compression.gzip.level" => compression_gzip_level: i32 = Some("-1"), scope: Scope::Topic,
             check: Check::Between(-1, 9);
-        /// The LZ4 level when the broker compresses. No effect: batches are kept as they came.
+        /// The LZ4 level when the broker compresses. No effect: there is one speed.
         "compression.lz4.level" => compression_lz4_level: i32 = Some("9"), scope: Scope::Topic,
             check: Check::Between(1, 17);
-        /// The Zstandard level when the broker compresses. No effect: batches are kept as they came.
+        /// The Zstandard level when the broker compresses.
         "compression.zstd.level" => compression_zstd_level: i32 = Some("3"), scope: Scope::Topic,
             check: Check::Between(-131_072, 22);
         /// Which time records carry: CreateTime, the producer's, or LogAppendTime, the broker's.
