@@ -259,4 +259,56 @@ mod tests {
                 .is_err()
         );
     }
+
+    /// Captured from a `__consumer_offsets` of Kafka 4.3.1.
+    #[test]
+    fn records_are_written_as_kafka_writes_them() {
+        let topic_id = *b"\xf1\xde\xe1\x1bC{C\xe8\xb8\xedo\x10\x91\x88\xdf^";
+        let position = OffsetCommitValue {
+            offset: 5,
+            leader_epoch: -1,
+            commit_timestamp: 0x01a1_fe7e_1b1a,
+            topic_id: Uuid(topic_id),
+            ..OffsetCommitValue::default()
+        };
+        let expiring = OffsetCommitValue {
+            offset: 6,
+            commit_timestamp: 0x01a1_fe7e_1b2a,
+            expire_timestamp: 0x01a1_fe8d_5d6a,
+            ..position.clone()
+        };
+        let empty = GroupMetadataValue {
+            protocol_type: "consumer".into(),
+            generation: 2,
+            current_state_timestamp: 0x01a1_fe7e_1b36,
+            ..GroupMetadataValue::default()
+        };
+        let group = Str::from("h1795271039");
+        let key = OffsetKey { group: group.clone(), topic: "probe-t".into(), partition: 0 };
+        let offset_key = &b"\x00\x01\x00\x0bh1795271039\x00\x07probe-t\x00\x00\x00\x00"[..];
+        let captured: [(Record, &[u8], &[u8]); 3] = [
+            (
+                Record::Offset(key.clone(), Some(position)),
+                offset_key,
+                b"\x00\x04\x00\x00\x00\x00\x00\x00\x00\x05\xff\xff\xff\xff\x01\x00\x00\x01\xa1\xfe~\x1b\x1a\x01\x00\x10\
+                  \xf1\xde\xe1\x1bC{C\xe8\xb8\xedo\x10\x91\x88\xdf^",
+            ),
+            (
+                Record::Offset(key, Some(expiring)),
+                offset_key,
+                b"\x00\x01\x00\x00\x00\x00\x00\x00\x00\x06\x00\x00\x00\x00\x01\xa1\xfe~\x1b*\
+                  \x00\x00\x01\xa1\xfe\x8d]j",
+            ),
+            (
+                Record::Group(group, Some(empty)),
+                b"\x00\x02\x00\x0bh1795271039",
+                b"\x00\x03\x00\x08consumer\x00\x00\x00\x02\xff\xff\xff\xff\x00\x00\x01\xa1\xfe~\x1b6\
+                  \x00\x00\x00\x00",
+            ),
+        ];
+        for (record, key, value) in captured {
+            let (ours, our_value) = record.encode();
+            assert_eq!((&ours[..], our_value.as_deref()), (key, Some(value)), "{record:?}");
+        }
+    }
 }

@@ -153,8 +153,7 @@ impl<T> ClassicGroup<T> {
     fn join_pending(&mut self, joiner: Joiner<T>, fx: &mut Effects<T>) {
         if joiner.instance_id.is_some() {
             // Only dynamic members are ever given an id to come back with.
-            let known = joiner.member_id.clone();
-            return joiner.refuse(known, ErrorCode::UnknownServerError, fx);
+            return joiner.refuse(Str::default(), ErrorCode::UnknownServerError, fx);
         }
         self.enter_member(joiner, fx);
     }
