@@ -111,9 +111,12 @@ impl<T> Appends<T> {
         self.queue.drain(..).map(finished).collect()
     }
 
-    /// Records on their way to the log, oldest first.
-    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
-        self.queue.iter().flat_map(|pending| &pending.records)
+    /// Records on their way to the log, oldest first, of the appends before `unstaged`.
+    pub(super) fn records(&self, unstaged: Option<AppendId>) -> impl Iterator<Item = &Record> {
+        let staged =
+            self.queue.iter().take_while(move |pending| unstaged.is_none_or(|first| pending.id < first));
+        // One that is known to have failed, and waits for its turn to take effect, is not on its way.
+        staged.filter(|pending| !matches!(pending.result, Some(Err(_)))).flat_map(|pending| &pending.records)
     }
 }
 

@@ -35,8 +35,8 @@ const TICK_AGAIN: Duration = Duration::from_millis(1);
 /// Work for the task that appends.
 enum Work {
     Append(Append),
-    /// A part of a snapshot; told when it is durable.
-    Snapshot(Vec<Record>, oneshot::Sender<Result<(), ErrorCode>>),
+    /// The part of a snapshot behind this group; told when it is durable, and where the next begins.
+    Snapshot(Option<Str>, oneshot::Sender<Result<Option<Str>, ErrorCode>>),
 }
 
 /// The groups of one partition of `__consumer_offsets`.
@@ -210,23 +210,47 @@ impl GroupHost {
             let work = self.work.borrow_mut().pop_front();
             match work {
                 None => self.work_added.notified().await,
-                Some(Work::Append(Append { id, records })) => {
-                    let waiting = self.stage(&records).await;
-                    let host = self.clone();
-                    let report = async move {
-                        let result = host.wait(waiting).await;
-                        host.finished(id, result);
-                    };
-                    reactor::spawn(Priority::Latency, "group-append", report).detach();
-                }
-                Some(Work::Snapshot(records, done)) => {
-                    let waiting = self.stage(&records).await;
-                    let host = self.clone();
-                    let report = async move {
-                        let _ = done.send(host.wait(waiting).await);
-                    };
-                    reactor::spawn(Priority::Latency, "group-snapshot", report).detach();
-                }
+                Some(Work::Append(append)) => self.append(append).await,
+                Some(Work::Snapshot(after, done)) => self.append_snapshot(after, done).await,
+            }
+        }
+    }
+
+    async fn append(self: &Rc<Self>, Append { id, records }: Append) {
+        match self.stage(&records).await {
+            // Reported before anything else is staged: a snapshot must not hold what the log refused.
+            Err(code) => self.finished(id, Err(code)),
+            Ok(staged) => {
+                let host = self.clone();
+                let report = async move {
+                    let result = host.wait(staged).await;
+                    host.finished(id, result);
+                };
+                reactor::spawn(Priority::Latency, "group-append", report).detach();
+            }
+        }
+    }
+
+    async fn append_snapshot(
+        self: &Rc<Self>,
+        after: Option<Str>,
+        done: oneshot::Sender<Result<Option<Str>, ErrorCode>>,
+    ) {
+        let unstaged = self.work.borrow().iter().find_map(|work| match work {
+            Work::Append(append) => Some(append.id),
+            Work::Snapshot(..) => None,
+        });
+        let part = self.coordinator.borrow().snapshot(after.as_ref(), SNAPSHOT_RECORDS, unstaged);
+        match self.stage(&part.records).await {
+            Err(code) => {
+                let _ = done.send(Err(code));
+            }
+            Ok(staged) => {
+                let host = self.clone();
+                let report = async move {
+                    let _ = done.send(host.wait(staged).await.map(|()| part.next));
+                };
+                reactor::spawn(Priority::Latency, "group-snapshot", report).detach();
             }
         }
     }
@@ -247,11 +271,8 @@ impl GroupHost {
         Ok(last)
     }
 
-    async fn wait(
-        &self,
-        staged: Result<Option<crate::shard::partition::Appended>, ErrorCode>,
-    ) -> Result<(), ErrorCode> {
-        match staged? {
+    async fn wait(&self, staged: Option<crate::shard::partition::Appended>) -> Result<(), ErrorCode> {
+        match staged {
             Some(appended) => self.partition.durable(appended).await.map_err(|error| error.code()),
             None => Ok(()),
         }
@@ -293,16 +314,12 @@ impl GroupHost {
     async fn write_snapshot(&self) -> Result<(), ErrorCode> {
         let mut after: Option<Str> = None;
         loop {
-            let part = self.coordinator.borrow().snapshot(after.as_ref(), SNAPSHOT_RECORDS);
-            if !part.records.is_empty() {
-                let (done, written) = oneshot::channel();
-                self.work.borrow_mut().push_back(Work::Snapshot(part.records, done));
-                self.work_added.notify_all();
-                written.await.unwrap_or(Err(ErrorCode::NotCoordinator))?;
-            }
-            match part.next {
-                Some(next) => after = Some(next),
-                None => return Ok(()),
+            let (done, written) = oneshot::channel();
+            self.work.borrow_mut().push_back(Work::Snapshot(after.take(), done));
+            self.work_added.notify_all();
+            after = written.await.unwrap_or(Err(ErrorCode::NotCoordinator))?;
+            if after.is_none() {
+                return Ok(());
             }
         }
     }

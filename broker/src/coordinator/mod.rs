@@ -12,12 +12,12 @@
 //! carry_out for each reply: wake its token
 //!           for each append, in order: records::batches(&append.records, wall_ms) → log.stage each batch, then spawn:
 //!           wait until the last is durable → carry_out(coordinator.append_finished(append.id, result, now))
-//!           a stage that fails at once is a result too
+//!           a stage that fails is a result too, reported before anything else is staged
 //! timer     sleep until coordinator.next_deadline(), then carry_out(coordinator.tick(now)); look at the deadline again
 //!           after every call, it may have come nearer, also to now
 //! snapshot  when coordinator.wants_snapshot(): remember the log's end as `start`; coordinator.snapshot_begins();
-//!           parts = coordinator.snapshot(after, max) until `next` is None, each appended and awaited like any other
-//!           records, requests served in between; then move the log start to `start`
+//!           parts = coordinator.snapshot(after, max, unstaged) until `next` is None, each staged as soon as it is taken
+//!           and awaited, requests served in between; then move the log start to `start`; coordinator.snapshot_ends()
 //! move      carry_out(coordinator.unload(ErrorCode::NotCoordinator))
 //! ```
 //! Promises: every token is answered exactly once; positions are answered and seen only when durable; what is in memory

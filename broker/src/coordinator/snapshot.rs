@@ -1,7 +1,7 @@
 //! Snapshots: the live records written once more, so that the log before them can go.
 //!
 //! A snapshot is taken in parts while requests are served. That is sound because each part holds what is durable in its
-//! groups and, after it, what is on its way to the log before it; and whatever changes later is in the log behind it.
+//! groups and, after it, what is staged before it; and whatever changes later is in the log behind it.
 //! When the last part is durable, the log may start where the first one began.
 
 use std::collections::BTreeMap;
@@ -9,6 +9,7 @@ use std::ops::Bound;
 
 use wire::kafka::Str;
 
+use super::appends::AppendId;
 use super::group_coordinator::GroupCoordinator;
 use super::limits;
 use super::records::Record;
@@ -52,11 +53,20 @@ impl<T> GroupCoordinator<T> {
     }
 
     /// The part that begins after the group `after` (`None`: with the first), of about `records_max` records; groups are
-    /// not split. To be appended before anything that is given out later.
-    pub fn snapshot(&self, after: Option<&Str>, records_max: usize) -> SnapshotPart {
+    /// not split. To be staged before anything else is.
+    ///
+    /// `unstaged` is the first append that was given out and is not staged yet, if there is one: it will lie behind the
+    /// part in the log. What is staged and not yet durable is in the part; so a refusal to stage must be reported before
+    /// the next part is taken, or the part would hold what the log refused.
+    pub fn snapshot(
+        &self,
+        after: Option<&Str>,
+        records_max: usize,
+        unstaged: Option<AppendId>,
+    ) -> SnapshotPart {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut on_their_way: BTreeMap<&Str, Vec<&Record>> = BTreeMap::new();
-        for record in self.fx.appends.records() {
+        for record in self.fx.appends.records(unstaged) {
             on_their_way.entry(record.group()).or_default().push(record);
         }
         let mut records = Vec::new();

@@ -10,7 +10,7 @@ pub(super) fn snapshot(world: &World, records_max: usize) -> Vec<Record> {
     let mut records = Vec::new();
     let mut after = None;
     loop {
-        let part = world.coordinator.snapshot(after.as_ref(), records_max);
+        let part = world.coordinator.snapshot(after.as_ref(), records_max, None);
         records.extend(part.records);
         match part.next {
             Some(next) => after = Some(next),
@@ -90,6 +90,21 @@ fn a_snapshot_has_what_is_on_its_way_to_the_log() {
     world.log = snapshot(&world, 100);
     world.reload();
     assert_eq!(world.position(), 2, "the log before the snapshot, with that commit, is about to go");
+}
+
+#[test]
+fn a_snapshot_has_nothing_that_is_staged_behind_it_or_was_refused() {
+    let mut world = World::new();
+    world.commit(-1, "", 1);
+    world.mode = LogMode::Held;
+    world.commit_with(9, &World::commit_request(-1, "", 2));
+    world.commit_with(9, &World::commit_request(-1, "", 3));
+    let (first, second) = (world.held[0].id, world.held[1].id);
+    let count = |world: &World, unstaged| world.coordinator.snapshot(None, 100, unstaged).records.len();
+    assert_eq!((count(&world, Some(first)), count(&world, Some(second)), count(&world, None)), (1, 2, 3));
+    let outputs = world.coordinator.append_finished(second, Err(ErrorCode::KafkaStorageError), world.now);
+    assert!(outputs.replies.is_empty(), "its turn comes after the first");
+    assert_eq!(count(&world, None), 2);
 }
 
 #[test]

@@ -96,7 +96,7 @@ impl Shell {
         self.coordinator.snapshot_begins();
         let mut after: Option<Str> = None;
         loop {
-            let part = self.coordinator.snapshot(after.as_ref(), 100);
+            let part = self.coordinator.snapshot(after.as_ref(), 100, None);
             for batch in batches(&part.records, self.now.wall_ms).unwrap() {
                 self.log.stage(batch);
             }
