@@ -16,6 +16,7 @@ use crate::start::Broker;
 pub fn run(args: &ServeArgs) -> ExitCode {
     let started = Instant::now();
     log_to_stderr();
+    abort_on_panic();
     match start(args) {
         Ok((broker, config)) => {
             println!("{}", start_line(&broker, &config, started));
@@ -37,6 +38,16 @@ fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // Only a second start in one process, as in a test, finds a subscriber in place.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+/// A thread that ends by a bug would leave half a broker behind; the whole process ends instead, and the next start
+/// recovers what was acknowledged.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
 
 fn start(args: &ServeArgs) -> Result<(Broker, BrokerConfig), String> {

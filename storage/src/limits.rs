@@ -24,6 +24,8 @@ pub const RING_FILL_BYTES: usize = 1 << 20;
 pub const RING_RESERVE_ONE_IN: u64 = 4;
 /// A checkpoint begins when one part in this many of the ring is in use.
 pub const CHECKPOINT_AT_ONE_IN: u64 = 4;
+/// The ring grows by a file when one part in this many of it is in use.
+pub const GROW_AT_ONE_IN: u64 = 8;
 /// Commits timed by the probe at start.
 pub const PROBE_COMMITS: usize = 16;
 /// Bytes of one write to a segment.

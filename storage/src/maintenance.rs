@@ -7,8 +7,8 @@ use crate::checkpointer::{Goal, checkpoint};
 use crate::commit_log::ring;
 use crate::error::StorageError;
 use crate::limits::{
-    CHECKPOINT_AT_ONE_IN, HOUSEKEEPING_INTERVAL, RELIEVE_TO_ONE_IN, RETRY_INTERVAL, RING_FILES_MAX,
-    WRITEBACKS_MAX,
+    CHECKPOINT_AT_ONE_IN, GROW_AT_ONE_IN, HOUSEKEEPING_INTERVAL, RELIEVE_TO_ONE_IN, RETRY_INTERVAL,
+    RING_FILES_MAX, WRITEBACKS_MAX,
 };
 use crate::log::core::LogCell;
 use crate::store::StoreInner;
@@ -43,6 +43,9 @@ async fn run(inner: Rc<StoreInner>) {
             if let Err(error) = watch_space(&inner) {
                 tracing::warn!(%error, "free space is not known");
             }
+        }
+        if wants_growth(&inner) {
+            inner.growth.notify_one();
         }
         let _turn = inner.maintenance.acquire(1).await;
         if inner.is_closed() || inner.commit.poisoned().is_some() {
@@ -91,9 +94,19 @@ async fn relieve(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
     .await
 }
 
-/// Makes ring files until the ring has its size.
+/// A part of the ring is in use, or an append waits for room: a shard that is idle keeps its small ring.
+fn wants_growth(inner: &StoreInner) -> bool {
+    let used = |ring: &ring::Ring| ring.total() - ring.free() >= ring.total() / GROW_AT_ONE_IN;
+    inner.commit.has_queue() || inner.commit.with_ring(used)
+}
+
+/// Makes ring files when the ring is used, until it has its size.
 async fn grow(inner: Rc<StoreInner>) {
     while !inner.is_closed() {
+        if !wants_growth(&inner) {
+            inner.growth.notified().await;
+            continue;
+        }
         let options = &inner.options;
         let (total, number, files) =
             inner.commit.with_ring(|ring| (ring.total(), ring.next_number(), ring.len()));

@@ -81,6 +81,8 @@ pub(crate) struct StoreInner {
     pub(crate) slots: RefCell<Slots>,
     pub(crate) cold: ColdSegments,
     pub(crate) pressure: Rc<Notify>,
+    /// Tells the task that makes ring files that the ring is used.
+    pub(crate) growth: Notify,
     /// One at a time: writeback, checkpoint, truncation, deletion.
     pub(crate) maintenance: Semaphore,
     pub(crate) counters: Counters,
@@ -151,6 +153,7 @@ impl Drop for Handle {
         self.inner.closed.set(true);
         self.inner.commit.stop();
         self.inner.pressure.notify_one();
+        self.inner.growth.notify_one();
     }
 }
 
@@ -223,6 +226,7 @@ impl Store {
             slots: RefCell::new(recovered.slots),
             cold: ColdSegments::new(),
             pressure: recovered.pressure,
+            growth: Notify::new(),
             maintenance: Semaphore::new(1),
             counters: Counters::default(),
             summary: Cell::new(recovered.summary),
@@ -330,6 +334,7 @@ impl Store {
         inner.closed.set(true);
         inner.commit.stop();
         inner.pressure.notify_one();
+        inner.growth.notify_one();
         let cells: Vec<Rc<LogCell>> = inner.logs.borrow().values().cloned().collect();
         for cell in cells {
             cell.core.borrow_mut().health = Health::Gone;
