@@ -227,7 +227,8 @@ def settle(what, *wanted):
 
     def settled():
         for c, _ in wanted:
-            records.extend(polled(c, 20))
+            # A poll that ends before the join it began may forget the assignment.
+            records.extend(polled(c, 300))
         return all(len(c.assignment()) == count for c, count in wanted)
 
     eventually(what, settled)

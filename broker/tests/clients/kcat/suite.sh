@@ -20,7 +20,7 @@ round_trip() {
     seq -f "key-%g:a value of the run with $codec" 1 500 >"$file.in"
     # The first record makes the topic; with acks=0 it would be lost before there is a leader.
     head -n 1 "$file.in" | "${K[@]}" -P -t "$t" -K: -X acks=all
-    tail -n +2 "$file.in" | head -n 250 | "${K[@]}" -P -t "$t" -K: -z "$codec" -X acks="$2" -X enable.idempotence="$3"
+    sed -n 2,251p "$file.in" | "${K[@]}" -P -t "$t" -K: -z "$codec" -X acks="$2" -X enable.idempotence="$3"
     tail -n +252 "$file.in" | "${K[@]}" -P -t "$t" -K: -z "$codec" -X acks="$2" -X enable.idempotence="$3"
     consumed() { "${K[@]}" -C -t "$t" -p 0 -o beginning -e -f '%k:%s\n' >"$file.out" && [ "$(wc -l <"$file.out")" -ge 500 ]; }
     eventually consumed
