@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 #![allow(unreachable_pub, reason = "modules of one program")]
 
+mod committer;
 mod ledger;
 #[path = "../support/mod.rs"]
 mod support;
@@ -18,11 +19,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use committer::Committer;
 use ledger::Ledger;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::{Offset, TopicPartitionList};
 use support::Broker;
 use support::records::{Random, client_config, now_ms};
 use writer::{KINDS, Writer};
@@ -59,14 +59,6 @@ struct Topic {
     ledger: Arc<Mutex<Ledger>>,
 }
 
-/// A group that commits one offset after the other; what was acknowledged and what was tried.
-struct Committer {
-    consumer: BaseConsumer,
-    topic: String,
-    acked: i64,
-    tried: i64,
-}
-
 struct History {
     broker: Broker,
     admin: AdminClient<DefaultClientContext>,
@@ -85,17 +77,7 @@ impl History {
         let settings =
             [("reconnect.backoff.ms", "20"), ("reconnect.backoff.max.ms", "100"), ("log_level", "2")];
         let admin = client_config(broker.bootstrap(), &settings).create().unwrap();
-        let mut config = client_config(broker.bootstrap(), &settings);
-        config
-            .set("group.id", "committer")
-            .set("enable.auto.commit", "false")
-            .set("socket.timeout.ms", "5000");
-        let committer = Committer {
-            consumer: config.create().unwrap(),
-            topic: "lasting-0".to_owned(),
-            acked: -1,
-            tried: -1,
-        };
+        let committer = Committer::new(broker.bootstrap(), "lasting-0", &settings);
         let mut history = Self {
             broker,
             admin,
@@ -206,42 +188,5 @@ struct StopAtEnd<'a>(&'a AtomicBool);
 impl Drop for StopAtEnd<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Committer {
-    fn run(&mut self, stop: &AtomicBool) {
-        while !stop.load(Ordering::Relaxed) {
-            self.tried += 1;
-            let mut list = TopicPartitionList::new();
-            list.add_partition_offset(&self.topic, 0, Offset::Offset(self.tried)).unwrap();
-            match self.consumer.commit(&list, CommitMode::Sync) {
-                Ok(()) => self.acked = self.tried,
-                Err(_) => std::thread::sleep(Duration::from_millis(10)),
-            }
-        }
-    }
-
-    fn check(&self) {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&self.topic, 0);
-        let deadline = Instant::now() + PATIENCE;
-        let committed = loop {
-            match self.consumer.committed_offsets(list.clone(), Duration::from_secs(5)) {
-                Ok(committed) => break committed,
-                Err(error) => assert!(Instant::now() < deadline, "committed offsets: {error}"),
-            }
-        };
-        match committed.find_partition(&self.topic, 0).unwrap().offset() {
-            Offset::Offset(offset) => {
-                assert!(
-                    (self.acked..=self.tried).contains(&offset),
-                    "{offset}: {}..={}",
-                    self.acked,
-                    self.tried
-                );
-            }
-            other => assert_eq!((self.acked, other), (-1, Offset::Invalid), "committed offset"),
-        }
     }
 }

@@ -8,10 +8,12 @@
 
 pub mod records;
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -181,10 +183,18 @@ impl Process {
     }
 }
 
-/// A port that nobody listened on a moment ago.
+/// A port that nobody listened on a moment ago, below those that the system gives to outgoing connections: one of
+/// these could take it while a killed broker is away, and a client that connects to it could even meet itself.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let start = u16::try_from(std::process::id() % 1000).unwrap() * 10;
+    (0..10_000)
+        .map(|step| 20_000 + (start + step) % 10_000)
+        .find(|port| TAKEN.lock().unwrap().insert(*port) && TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
 }
+
+/// Ports given out by this process.
+static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// Not a zombie and not gone.
 fn is_running(pid: u32) -> bool {
