@@ -154,6 +154,8 @@ struct Inner {
     pressure: Rc<Notify>,
     /// Those who wait to be admitted, first come first served.
     queue: RefCell<VecDeque<Rc<Notify>>>,
+    /// One of them was let in and stages in the same poll.
+    granted: Cell<bool>,
 }
 
 /// The commit log of a shard. Cloning gives another handle of the same.
@@ -192,6 +194,7 @@ impl CommitLog {
             wake: Notify::new(),
             pressure,
             queue: RefCell::default(),
+            granted: Cell::new(false),
         });
         inner.evict(&mut inner.state.borrow_mut());
         reactor::spawn(reactor::Priority::Latency, "commit-log", committer::run(Rc::clone(&inner))).detach();

@@ -16,7 +16,9 @@ pub const RING_FIRST_FILE_BYTES: u64 = 8 << 20;
 pub const RING_FILE_BYTES: u64 = 16 << 20;
 /// Smallest ring file: two commits of the smallest kind.
 pub const RING_FILE_BYTES_MIN: u64 = 64 << 10;
-/// Files of a ring, which bounds what recovery opens.
+/// Files of a fully grown ring at least.
+pub const RING_FILES_MIN: u64 = 4;
+/// Files of a ring at most, which bounds what recovery opens.
 pub const RING_FILES_MAX: usize = 4096;
 /// Bytes of zeros written at a time when a ring file is made.
 pub const RING_FILL_BYTES: usize = 1 << 20;

@@ -89,7 +89,7 @@ impl Log {
         if self.store.no_space() {
             return Err(StageError::NoSpace);
         }
-        self.store.commit.check(append.bytes.len())?;
+        self.store.commit.enter(append.bytes.len())?;
         let arriving = Arriving {
             bytes: append.bytes.len() as u64,
             last_offset_delta: header.last_offset_delta,

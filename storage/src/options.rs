@@ -121,7 +121,7 @@ pub struct LogConfig {
     pub retention_ms: Option<u64>,
     /// `retention.bytes`; `None` is without bound.
     pub retention_bytes: Option<u64>,
-    /// `file.delete.delay.ms` has no place here: readers hold the file. Whether `cleanup.policy` has `delete`.
+    /// Whether `cleanup.policy` has `delete`.
     pub retention: Retention,
 }
 

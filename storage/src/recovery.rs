@@ -30,7 +30,7 @@ use crate::commit_log::ring::{self, Ring};
 use crate::commit_log::{Beginning, CommitLimits, CommitLog, Lsn, Retained};
 use crate::deletion::remove_dir;
 use crate::error::StorageError;
-use crate::limits::{BLOCK, COMMIT_BYTES_MAX};
+use crate::limits::{BLOCK, COMMIT_BYTES_MAX, RING_FILE_BYTES_MIN, RING_FILES_MIN};
 use crate::log::core::LogCell;
 use crate::log_record::{Extent, LogRecord};
 use crate::options::{Catalog, Direct, OnDamage, StoreOptions};
@@ -72,6 +72,7 @@ pub(crate) async fn recover(
     options: StoreOptions,
     catalog: &Catalog,
 ) -> Result<(Recovered, RecoveryReport), StorageError> {
+    let options = with_usable_ring(options);
     let started = reactor::now();
     let mut report = RecoveryReport::default();
     prepare_dirs(&options).await?;
@@ -110,6 +111,7 @@ pub(crate) async fn recover(
     report.logs = replayed.logs.len();
 
     let pressure = Rc::new(Notify::new());
+    let smallest = ring.smallest();
     let beginning = Beginning {
         ring,
         ring_id: u128::from_le_bytes(summary.ring_id),
@@ -119,7 +121,7 @@ pub(crate) async fn recover(
         checkpoint: slots.sequence(),
         retained: replayed.retained,
     };
-    let commit = CommitLog::start(beginning, limits(&options, probe.method), Rc::clone(&pressure));
+    let commit = CommitLog::start(beginning, limits(&options, probe.method, smallest), Rc::clone(&pressure));
     let dirty = replayed.logs.values().map(|cell| cell.core.borrow().unhandled).sum();
     commit.recovered_dirty(dirty);
     report.duration = started.elapsed();
@@ -128,8 +130,22 @@ pub(crate) async fn recover(
     Ok((recovered, report))
 }
 
-fn limits(options: &StoreOptions, method: SyncMethod) -> CommitLimits {
-    let smallest = options.ring_first_file_bytes.min(options.ring_file_bytes) as usize;
+/// A ring of fewer than four files could not free one while it fills another: small rings have smaller files.
+fn with_usable_ring(options: StoreOptions) -> StoreOptions {
+    let bytes = options.commit_log_bytes.max(RING_FILES_MIN * RING_FILE_BYTES_MIN);
+    let file_max = bytes / RING_FILES_MIN / BLOCK * BLOCK;
+    let fit = |wanted: u64| wanted.next_multiple_of(BLOCK).clamp(RING_FILE_BYTES_MIN, file_max);
+    StoreOptions {
+        commit_log_bytes: bytes,
+        ring_first_file_bytes: fit(options.ring_first_file_bytes),
+        ring_file_bytes: fit(options.ring_file_bytes),
+        ..options
+    }
+}
+
+/// Bounds of the commit log; a commit must fit every file several times, whatever the options were when it was made.
+fn limits(options: &StoreOptions, method: SyncMethod, smallest: u64) -> CommitLimits {
+    let smallest = smallest.min(options.ring_file_bytes) as usize;
     CommitLimits {
         ring_bytes_max: options.commit_log_bytes,
         dirty_bytes: options.dirty_bytes,

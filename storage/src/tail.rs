@@ -212,3 +212,75 @@ fn copy_out(chunk: &mut Chunk, safe: Place) {
         chunk.bytes = Bytes::copy_from_slice(&chunk.bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEGMENT: SegmentBase = SegmentBase(0);
+
+    fn at(position: u64) -> Place {
+        Place { segment: SEGMENT, position }
+    }
+
+    /// Batches of 100 bytes and one offset, batch n in commit n + 1.
+    fn tail(batches: u64) -> Tail {
+        let mut tail = Tail::default();
+        for number in 0..batches {
+            tail.push(Chunk {
+                at: at(number * 100),
+                bytes: Bytes::from(vec![number as u8; 100]),
+                sequence: number + 1,
+                base_offset: Offset(number as i64),
+                next_offset: Offset(number as i64 + 1),
+                edges: Edges::Whole,
+            });
+        }
+        tail
+    }
+
+    fn places(tail: &Tail) -> Vec<(u64, u64)> {
+        tail.chunks.iter().map(|chunk| (chunk.at.position, chunk.end())).collect()
+    }
+
+    #[test]
+    fn a_batch_is_found_by_any_of_its_offsets_unless_an_older_one_may_hold_it() {
+        let mut tail = tail(5);
+        assert_eq!(tail.batch_of(Offset(3)), Some(3));
+        tail.release(2, at(500));
+        assert_eq!(tail.batch_of(Offset(1)), None);
+        assert_eq!(tail.batch_of(Offset(2)), Some(0));
+        assert_eq!(tail.batch_of(Offset(5)), None);
+    }
+
+    #[test]
+    fn releasing_drops_what_is_safe_and_keeps_the_rest_exactly() {
+        let mut tail = tail(3);
+        tail.release(1, at(150));
+        assert_eq!(places(&tail), [(100, 200), (200, 300)]);
+        tail.release(2, at(150));
+        assert_eq!(places(&tail), [(150, 200), (200, 300)]);
+        assert_eq!(tail.chunks[0].edges, Edges::Raw);
+        assert_eq!(tail.batch_of(Offset(2)), Some(1));
+    }
+
+    #[test]
+    fn a_carried_block_takes_the_place_of_the_batches_it_holds() {
+        let mut tail = tail(4);
+        tail.carried(at(150), 300, Bytes::from(vec![9; 150]), 7);
+        assert_eq!(places(&tail), [(150, 300), (300, 400)]);
+        assert_eq!(tail.needed(at(150)), Some(4), "what follows is older than the copy");
+        assert_eq!(tail.needed(at(300)), Some(4));
+        tail.forget_safe(at(300));
+        assert_eq!(places(&tail), [(300, 400)]);
+    }
+
+    #[test]
+    fn truncating_forgets_what_is_behind() {
+        let mut tail = tail(4);
+        tail.truncate(at(200));
+        assert_eq!(places(&tail), [(0, 100), (100, 200)]);
+        tail.truncate(at(0));
+        assert!(tail.chunks.is_empty());
+    }
+}

@@ -13,8 +13,17 @@ use crate::error::StageError;
 use crate::limits::{BLOCK, RING_RESERVE_ONE_IN};
 
 impl CommitLog {
+    /// Whether an append of `bytes` may be staged now: there is room, and nobody waits for it who came earlier.
+    pub(crate) fn enter(&self, bytes: usize) -> Result<(), StageError> {
+        let granted = self.inner.granted.replace(false);
+        if !granted && self.has_queue() {
+            return Err(StageError::Full);
+        }
+        self.check(bytes)
+    }
+
     /// Whether an append of `bytes` can be staged now; why not, if not.
-    pub(crate) fn check(&self, bytes: usize) -> Result<(), StageError> {
+    fn check(&self, bytes: usize) -> Result<(), StageError> {
         let inner = &self.inner;
         let max = self.append_max();
         if bytes > max {
@@ -52,7 +61,10 @@ impl CommitLog {
         if self.inner.queue.borrow().is_empty() {
             match self.check(bytes) {
                 Err(StageError::Full) => {}
-                decided => return decided,
+                decided => {
+                    self.inner.granted.set(decided.is_ok());
+                    return decided;
+                }
             }
         }
         let place = Queued { inner: &self.inner, notify: Rc::new(Notify::new()) };
@@ -64,7 +76,10 @@ impl CommitLog {
             if first {
                 match self.check(bytes) {
                     Err(StageError::Full) => {}
-                    decided => return decided,
+                    decided => {
+                        self.inner.granted.set(decided.is_ok());
+                        return decided;
+                    }
                 }
             }
             place.notify.notified().await;

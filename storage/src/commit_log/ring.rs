@@ -170,6 +170,12 @@ impl Ring {
         self.files.iter().map(|file| file.number + 1).max().unwrap_or(0)
     }
 
+    /// Bytes of the smallest file.
+    pub(crate) fn smallest(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).min().unwrap_or(0)
+    }
+
+    /// Number of files.
     pub(crate) fn len(&self) -> usize {
         self.files.len()
     }

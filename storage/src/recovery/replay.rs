@@ -348,3 +348,126 @@ fn set_next_offsets(chunks: &mut [Chunk], end: Offset) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::LogSpec;
+    use crate::types::{LeaderEpoch, Position, SegmentBase};
+    use wire::kafka::batch_builder::{BatchBuilder, NewRecord};
+    use wire::kafka::compression::Codec;
+    use wire::kafka::record_batch::set_base_offset;
+
+    fn catalog() -> Catalog {
+        let spec = LogSpec { id: LogId(1), name: "t-0".to_owned(), config: LogConfig::default() };
+        Catalog { live: [(LogId(1), spec)].into(), issued_max: LogId(5) }
+    }
+
+    fn batch(offset: i64, length: usize) -> Bytes {
+        let mut builder = BatchBuilder::new(Codec::None);
+        builder.push(&NewRecord { value: Some(&vec![offset as u8; length]), ..NewRecord::default() });
+        let mut bytes = builder.build().unwrap().to_vec();
+        set_base_offset(&mut bytes, offset);
+        bytes.into()
+    }
+
+    fn append(position: u64, offset: i64, total: usize, fragment: std::ops::Range<usize>) -> Entry {
+        Entry {
+            kind: EntryKind::Append,
+            log: LogId(1),
+            segment: SegmentBase(0),
+            position: Position(position + fragment.start as u64),
+            offset: Offset(offset),
+            total: total as u32,
+            fragment_at: fragment.start as u32,
+            epoch: LeaderEpoch(0),
+            length: fragment.len() as u32,
+        }
+    }
+
+    fn lsn(sequence: u64) -> Lsn {
+        Lsn { sequence, entry: 0 }
+    }
+
+    fn replay(catalog: &Catalog) -> Replay<'_> {
+        Replay::new(catalog, Rc::default(), Timestamp(0))
+    }
+
+    #[test]
+    fn an_append_without_its_last_piece_leaves_no_trace() {
+        let catalog = catalog();
+        let mut replay = replay(&catalog);
+        let (first, second) = (batch(0, 50), batch(1, 500));
+        replay.entry(lsn(1), &append(0, 0, first.len(), 0..first.len()), first.clone()).unwrap();
+        let at = first.len() as u64;
+        replay.entry(lsn(2), &append(at, 1, second.len(), 0..300), second.slice(..300)).unwrap();
+        let core = replay.finish().unwrap().remove(&LogId(1)).unwrap();
+        assert_eq!((core.end, core.flushed, core.unhandled), (Offset(1), Offset(1), at));
+        assert_eq!(core.memory(SegmentBase(0), 0, u64::MAX), [first]);
+    }
+
+    #[test]
+    fn pieces_make_a_batch_again() {
+        let catalog = catalog();
+        let mut replay = replay(&catalog);
+        let bytes = batch(0, 500);
+        for (number, range) in [(1, 0..200), (2, 200..400), (3, 400..bytes.len())] {
+            let piece = bytes.slice(range.clone());
+            replay.entry(lsn(number), &append(0, 0, bytes.len(), range), piece).unwrap();
+        }
+        let core = replay.finish().unwrap().remove(&LogId(1)).unwrap();
+        assert_eq!(core.end, Offset(1));
+        assert_eq!(core.memory(SegmentBase(0), 0, u64::MAX).concat(), bytes);
+        assert_eq!(core.tail.batch_of(Offset(0)), Some(0));
+    }
+
+    #[test]
+    fn an_append_that_leaves_a_gap_is_damage() {
+        let catalog = catalog();
+        let bytes = batch(3, 50);
+        let error = replay(&catalog).entry(lsn(1), &append(0, 3, bytes.len(), 0..bytes.len()), bytes.clone());
+        assert!(matches!(error, Err(ReplayError::Damage(_))));
+        let error = replay(&catalog).entry(lsn(1), &append(0, 0, 99, 0..99), bytes.slice(..99));
+        assert!(matches!(error, Err(ReplayError::Damage(_))), "not its batch's length");
+    }
+
+    #[test]
+    fn a_carried_block_fills_the_gaps_only() {
+        let mut partial = Partial::new(LogCore::new("t-0", LogConfig::default(), Rc::default()), lsn(100));
+        let whole: Bytes = (0..100u8).collect::<Vec<u8>>().into();
+        let carry = |range: std::ops::Range<usize>| Entry {
+            kind: EntryKind::Carry,
+            ..append(range.start as u64, 0, 0, 0..0)
+        };
+        let piece = |entry: Entry, range: std::ops::Range<usize>| (entry, whole.slice(range));
+        for (sequence, (entry, bytes)) in [
+            piece(append(20, 0, 20, 0..20), 20..40),
+            piece(append(60, 0, 10, 0..10), 60..70),
+            piece(carry(10..30), 10..30),
+            piece(carry(10..90), 10..90),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            partial.overlay(sequence as u64, &entry, bytes);
+        }
+        let mut at = 10;
+        for chunk in &partial.chunks {
+            assert_eq!((chunk.at.position, chunk.bytes[0] as u64), (at, at));
+            at = chunk.end();
+        }
+        assert_eq!(at, 90);
+    }
+
+    #[test]
+    fn unknown_logs_are_told_from_deleted_ones() {
+        let catalog = catalog();
+        let bytes = batch(0, 50);
+        let entry = |id| Entry { log: LogId(id), ..append(0, 0, bytes.len(), 0..bytes.len()) };
+        let mut replay = replay(&catalog);
+        assert!(!replay.entry(lsn(1), &entry(4), bytes.clone()).unwrap());
+        assert!(replay.deleted.contains_key(&LogId(4)));
+        let error = replay.entry(lsn(2), &entry(6), bytes.clone());
+        assert!(matches!(error, Err(ReplayError::Unknown { id: LogId(6), .. })));
+    }
+}

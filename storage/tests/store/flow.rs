@@ -122,6 +122,13 @@ fn an_append_longer_than_a_commit_is_cut_and_put_together_again() {
 }
 
 #[test]
+fn the_smallest_ring_goes_round_too() {
+    let dir = folder();
+    let options = StoreOptions { commit_log_bytes: 1, ..options(dir.path()) };
+    write_and_check(options, 2, 200, 3_000);
+}
+
+#[test]
 fn ten_thousand_idle_logs_open_and_come_back() {
     let dir = folder();
     let small = StoreOptions {
