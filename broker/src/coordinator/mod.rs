@@ -45,7 +45,7 @@ mod tests;
 
 pub use appends::{Append, AppendId, AppendResult};
 pub use effects::{Caller, Now, Outputs, Reply};
-pub use group::GroupState;
+pub use group::{GroupState, join_refusal};
 pub use group_coordinator::{GroupCoordinator, partition_of};
 pub use offset_requests::{fetch_groups, fetch_response};
 pub use policy::GroupPolicy;

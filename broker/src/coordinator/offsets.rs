@@ -169,8 +169,8 @@ mod tests {
         OffsetKey { group: "g".into(), topic: "t".into(), partition }
     }
 
-    fn at(offset: i64) -> Option<OffsetCommitValue> {
-        Some(OffsetCommitValue { offset, ..OffsetCommitValue::default() })
+    fn at(offset: i64) -> OffsetCommitValue {
+        OffsetCommitValue { offset, ..OffsetCommitValue::default() }
     }
 
     #[test]
@@ -180,9 +180,9 @@ mod tests {
         let group = offsets.group("g").unwrap();
         assert_eq!((group.count(), group.get("t", 0)), (1, None));
         assert_eq!(group.topics().map(|(_, partitions)| partitions.count()).sum::<usize>(), 0);
-        offsets.apply(&key(0), at(7));
+        offsets.apply(&key(0), Some(at(7)));
         offsets.end(&key(0));
-        assert_eq!(offsets.group("g").unwrap().get("t", 0), at(7).as_ref());
+        assert_eq!(offsets.group("g").unwrap().get("t", 0), Some(&at(7)));
         assert_eq!(offsets.committed_count(), 1);
     }
 
@@ -198,8 +198,8 @@ mod tests {
     #[test]
     fn a_position_with_a_newer_one_on_its_way_is_not_picked_for_forgetting() {
         let mut offsets = Offsets::default();
-        offsets.apply(&key(0), at(7));
-        offsets.apply(&key(1), at(8));
+        offsets.apply(&key(0), Some(at(7)));
+        offsets.apply(&key(1), Some(at(8)));
         offsets.begin(&key(1));
         let group = offsets.group("g").unwrap();
         assert_eq!(group.tombstones_where(&"g".into(), |_, _| true), vec![Record::Offset(key(0), None)]);

@@ -19,6 +19,9 @@ use super::subscription;
 use crate::coordinator::effects::{Effects, Reply, TimerKey};
 use crate::coordinator::records::Record;
 
+/// The first version of `JoinGroup` whose answer may have no protocol (KIP-559).
+const JOIN_NULL_PROTOCOL_FROM: i16 = 7;
+
 /// Where a group is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GroupState {
@@ -522,12 +525,23 @@ impl<T> ClassicGroup<T> {
     }
 }
 
-/// Sends an answer to `JoinGroup`. Before version 7 there is no null protocol.
-pub(super) fn reply_join<T>(parked: ParkedJoin<T>, mut response: JoinGroupResponse, fx: &mut Effects<T>) {
-    if parked.api_version < 7 && response.protocol_name.is_none() {
+/// Sends an answer to `JoinGroup`.
+pub(super) fn reply_join<T>(parked: ParkedJoin<T>, response: JoinGroupResponse, fx: &mut Effects<T>) {
+    let ParkedJoin { token, api_version } = parked;
+    fx.reply(token, Reply::Join(for_version(api_version, response)));
+}
+
+/// The answer to a `JoinGroup` that no coordinator here can take, in the form that its version has.
+pub fn join_refusal(api_version: i16, member_id: Str, error: ErrorCode) -> JoinGroupResponse {
+    for_version(api_version, join_error(member_id, error))
+}
+
+/// Before version 7 there is no null protocol.
+fn for_version(api_version: i16, mut response: JoinGroupResponse) -> JoinGroupResponse {
+    if api_version < JOIN_NULL_PROTOCOL_FROM && response.protocol_name.is_none() {
         response.protocol_name = Some(Str::default());
     }
-    fx.reply(parked.token, Reply::Join(response));
+    response
 }
 
 pub(super) fn join_error(member_id: Str, error: ErrorCode) -> JoinGroupResponse {

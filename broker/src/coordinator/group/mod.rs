@@ -22,7 +22,7 @@ mod rebalance;
 mod subscription;
 mod sync;
 
-pub use classic::GroupState;
+pub use classic::{GroupState, join_refusal};
 
 pub(super) use classic::{ClassicGroup, sync_error};
 pub(super) use join::{Joiner, StaticRejoin};

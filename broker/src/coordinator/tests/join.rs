@@ -3,7 +3,7 @@
 use wire::kafka::ErrorCode;
 
 use super::world::{Join, World};
-use crate::coordinator::GroupPolicy;
+use crate::coordinator::{GroupPolicy, join_refusal};
 
 #[test]
 fn a_dynamic_member_must_come_back_with_the_id_it_is_given() {
@@ -66,6 +66,8 @@ fn a_refusal_before_version_7_has_an_empty_protocol_and_from_7_a_null() {
     let mut world = World::new();
     assert_eq!(world.join_now(&Join::new("who").version(6)).protocol_name.as_deref(), Some(""));
     assert_eq!(world.join_now(&Join::new("who").version(7)).protocol_name, None);
+    let loading = join_refusal(5, "who".into(), ErrorCode::CoordinatorLoadInProgress);
+    assert_eq!((loading.error_code, loading.protocol_name.as_deref()), (14, Some("")));
 }
 
 #[test]

@@ -212,7 +212,7 @@ fn positions_of_topics_that_members_still_consume_do_not_expire() {
     world.synced(sync);
     world.commit(generation, &id, 7);
     let live = |world: &mut World, generation, ms: i64| {
-        for _ in 0..ms / 9_000 + 1 {
+        for _ in 0..=ms / 9_000 {
             world.pass(9_000);
             world.heartbeat(generation, &id);
         }

@@ -163,7 +163,7 @@ impl Run {
             .map(|(id, name)| (id.to_string(), format!("{}/{word}/{name}", client.generation)))
             .collect();
         let assigns: Vec<(&str, &str)> = assigns.iter().map(|(id, text)| (&**id, &**text)).collect();
-        let mut request = self.world.sync_request(client.generation, &client.id, &assigns);
+        let mut request = World::sync_request(client.generation, &client.id, &assigns);
         request.group_instance_id = client.instance.clone().map(Str::from);
         client.phase = Phase::Syncing(self.world.sync_with(&request));
     }

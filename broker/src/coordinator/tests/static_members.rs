@@ -50,7 +50,7 @@ fn who_uses_the_old_id_with_the_instance_id_is_fenced() {
     world.join_now(&Join::new("").instance("i"));
     let fenced = world.join_now(&Join::new(&old).instance("i"));
     assert_eq!(fenced.error_code, ErrorCode::FencedInstanceId.code());
-    let mut sync = world.sync_request(generation, &old, &[]);
+    let mut sync = World::sync_request(generation, &old, &[]);
     sync.group_instance_id = Some("i".into());
     let token = world.sync_with(&sync);
     assert_eq!(world.synced(token).error_code, ErrorCode::FencedInstanceId.code());

@@ -96,7 +96,7 @@ fn bad_syncs_get_kafkas_codes() {
         let token = world.sync_with(request);
         ErrorCode::from_code(world.synced(token).error_code).unwrap()
     };
-    let good = World::new().sync_request(generation, &ids[0], &[]);
+    let good = World::sync_request(generation, &ids[0], &[]);
     assert_eq!(code(&good), ErrorCode::None);
     let mut request = good.clone();
     request.group_id = "".into();

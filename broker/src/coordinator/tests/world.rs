@@ -225,12 +225,7 @@ impl World {
         (first.member_id, self.join(&again))
     }
 
-    pub(super) fn sync_request(
-        &self,
-        generation: i32,
-        member: &str,
-        assigns: &[(&str, &str)],
-    ) -> SyncGroupRequest {
+    pub(super) fn sync_request(generation: i32, member: &str, assigns: &[(&str, &str)]) -> SyncGroupRequest {
         let assignment = |(member, assignment): &(&str, &str)| SyncGroupRequestAssignment {
             member_id: Str::from(*member),
             assignment: Bytes::copy_from_slice(assignment.as_bytes()),
@@ -247,7 +242,7 @@ impl World {
     }
 
     pub(super) fn sync(&mut self, generation: i32, member: &str, assigns: &[(&str, &str)]) -> Token {
-        let request = self.sync_request(generation, member, assigns);
+        let request = Self::sync_request(generation, member, assigns);
         self.sync_with(&request)
     }
 
