@@ -39,7 +39,7 @@ async fn ensure(context: &Rc<Context>, names: Vec<Str>) {
     for (name, outcome) in names.iter().zip(outcomes) {
         match outcome {
             Ok(created) => {
-                info!(topic = %name, partitions = created.partitions, "topic created on first use")
+                info!(topic = %name, partitions = created.partitions, "topic created on first use");
             }
             Err(refusal) if refusal.code == ErrorCode::TopicAlreadyExists => {}
             Err(refusal) => warn!(topic = %name, %refusal, "topic not created on first use"),

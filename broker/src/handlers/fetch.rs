@@ -124,11 +124,15 @@ async fn read_all(context: &Rc<Context>, items: &[Item], bytes_max: usize) -> Ve
     for (indexes, read) in join_all(reads).await {
         match read {
             Ok(read) => {
-                indexes.into_iter().zip(read).for_each(|(index, outcome)| outcomes[index] = Some(outcome))
+                for (index, outcome) in indexes.into_iter().zip(read) {
+                    outcomes[index] = Some(outcome);
+                }
             }
-            Err(_gone) => indexes.into_iter().for_each(|index| {
-                outcomes[index] = Some(ReadOutcome::failed(ErrorCode::NotLeaderOrFollower))
-            }),
+            Err(_gone) => {
+                for index in indexes {
+                    outcomes[index] = Some(ReadOutcome::failed(ErrorCode::NotLeaderOrFollower));
+                }
+            }
         }
     }
     let mut outcomes: Vec<ReadOutcome> = outcomes.into_iter().flatten().collect();
@@ -206,7 +210,7 @@ fn answer(
         }
         match responses.last_mut() {
             Some(last) if last.topic == key.name && last.topic_id == key.topic_id => {
-                last.partitions.push(data)
+                last.partitions.push(data);
             }
             _ => responses.push(FetchableTopicResponse {
                 topic: key.name.clone(),

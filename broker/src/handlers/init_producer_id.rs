@@ -43,10 +43,10 @@ pub async fn handle(
     request: &Incoming,
     body: InitProducerIdRequest,
 ) -> Result<Response, Refusal> {
-    let id = match (&body.transactional_id, body.producer_id, body.producer_epoch) {
-        (Some(_), ..) => Err(ErrorCode::InvalidRequest),
-        (None, -1, -1) => context.producer_ids.take(&context.control).await,
-        (None, id, epoch) if id >= 0 && epoch >= 0 => context.producer_ids.take(&context.control).await,
+    // Either both of id and epoch are given or none (KIP-360); a producer that is not transactional gets a new id.
+    let consistent = (body.producer_id == -1) == (body.producer_epoch == -1);
+    let id = match body.transactional_id {
+        None if consistent => context.producer_ids.take(&context.control).await,
         _ => Err(ErrorCode::InvalidRequest),
     };
     let body = match id {

@@ -32,7 +32,7 @@ pub async fn handle(
     let topics = match &asked {
         None => {
             let image = context.shard.image();
-            image.topics().map(|topic| describe(topic)).collect()
+            image.topics().map(describe).collect()
         }
         Some(asked) => {
             if body.allow_auto_topic_creation {
