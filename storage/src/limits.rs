@@ -60,5 +60,7 @@ pub const CHECKPOINT_DELTA_BYTES_MIN: u64 = 1 << 20;
 pub const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 /// How long maintenance waits after a failed write before it tries again.
 pub const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+/// Bytes of a partition's name in its folder's: file systems allow 255, the log id takes 17.
+pub const FOLDER_NAME_KEPT: usize = 238;
 /// Files unlinked in one go before other tasks get their turn.
 pub const UNLINKS_A_TURN: usize = 16;

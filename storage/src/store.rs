@@ -17,6 +17,7 @@ use crate::checkpoint::{Slots, Summary};
 use crate::cold_segments::ColdSegments;
 use crate::commit_log::{CommitLog, CommitStats};
 use crate::error::{StageError, StorageError};
+use crate::limits::FOLDER_NAME_KEPT;
 use crate::log::Log;
 use crate::log::core::{Health, LogCell, LogCore};
 use crate::options::{Catalog, LogSpec, StoreOptions};
@@ -133,9 +134,12 @@ impl StoreInner {
     }
 }
 
-/// Folder of a log's segments: the log id in the name keeps a re-created topic apart from the deleted one.
+/// Folder of a log's segments: the log id in the name keeps a re-created topic apart from the deleted one. The longest
+/// of Kafka's names leave no room for it and are cut; the id alone tells folders apart.
 pub(crate) fn log_dir(options: &StoreOptions, id: LogId, name: &str) -> PathBuf {
-    options.topics_dir().join(format!("{name}-{:016x}", id.0))
+    let kept =
+        name.char_indices().map(|(at, char)| at + char.len_utf8()).take_while(|end| *end <= FOLDER_NAME_KEPT);
+    options.topics_dir().join(format!("{}-{:016x}", &name[..kept.last().unwrap_or(0)], id.0))
 }
 
 /// One shard's storage. Cloning gives another handle of the same; the last one dropped ends it as a crash would.

@@ -453,7 +453,7 @@ mod tests {
         }
         let mut at = 10;
         for chunk in &partial.chunks {
-            assert_eq!((chunk.at.position, chunk.bytes[0] as u64), (at, at));
+            assert_eq!((chunk.at.position, u64::from(chunk.bytes[0])), (at, at));
             at = chunk.end();
         }
         assert_eq!(at, 90);

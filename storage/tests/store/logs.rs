@@ -151,6 +151,23 @@ fn a_topic_deleted_and_made_again_begins_empty() {
 }
 
 #[test]
+fn the_longest_names_have_a_folder_too() {
+    let dir = folder();
+    let options = options(dir.path());
+    run(move || async move {
+        let mut long = spec(1);
+        long.name = format!("{}-99999", "n".repeat(249));
+        let (store, _) = open(options, std::slice::from_ref(&long)).await;
+        let log = store.create_log(long).unwrap();
+        append(&store, &log, &batch(&value(1, 9000))).await;
+        store.checkpoint().await.unwrap();
+        assert!(store.stats().writeback_bytes > 9000);
+        store.delete_log(LogId(1)).await.unwrap();
+    });
+    assert_eq!(std::fs::read_dir(dir.path().join("topics")).unwrap().count(), 0);
+}
+
+#[test]
 fn a_retry_is_recognised_after_a_kill_and_after_a_close() {
     let dir = folder();
     let check = |log: &storage::Log, sequence: i32| {
