@@ -1,4 +1,5 @@
 //! The command line as a newcomer uses it: the real program, serving and being its own client.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! The protocol through a socket, frame by frame: what Kafka 4.3 answers to odd and hostile requests.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The rules of the house that a compiler does not check: lengths, imports, and pages that name real paths.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ fn sources(under: &Path, out: &mut Vec<PathBuf>) {
             if !matches!(name.as_str(), "target" | "node_modules" | ".git" | "data") {
                 sources(&path, out);
             }
-        } else if name.ends_with(".rs") {
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
             out.push(path);
         }
     }

@@ -1,13 +1,14 @@
 //! Classic consumer groups: each request goes to the shard that owns the group's partition of
 //! `__consumer_offsets`, and is decided there by the group's coordinator.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use futures_util::future::join_all;
 use wire::kafka::delete_groups::{DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse};
 use wire::kafka::describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup};
 use wire::kafka::heartbeat::{HeartbeatRequest, HeartbeatResponse};
-use wire::kafka::join_group::{JoinGroupRequest, JoinGroupResponse};
+use wire::kafka::join_group::JoinGroupRequest;
 use wire::kafka::leave_group::{LeaveGroupRequest, LeaveGroupResponse};
 use wire::kafka::list_groups::{ListGroupsRequest, ListGroupsResponse};
 use wire::kafka::sync_group::{SyncGroupRequest, SyncGroupResponse};
@@ -17,7 +18,7 @@ use super::reply::Response;
 use super::table::answer;
 use super::{Context, Incoming, Refusal};
 use crate::coordinator::host::{GroupHost, Token};
-use crate::coordinator::{Caller, GroupCoordinator, Now, Outputs, Reply, partition_of};
+use crate::coordinator::{Caller, GroupCoordinator, Now, Outputs, Reply, join_refusal, partition_of};
 use crate::metadata::ids::ShardId;
 use crate::metadata::topic_name::OFFSETS_TOPIC;
 
@@ -78,10 +79,10 @@ pub async fn join(
         ask(context, &group, move |groups, token, now| groups.join(&caller, &body, token, now)).await;
     match joined {
         Ok(Reply::Join(response)) => answer(request, &response),
-        other => answer(
-            request,
-            &JoinGroupResponse { error_code: code_of(other), member_id, ..Default::default() },
-        ),
+        other => {
+            let code = other.err().unwrap_or(ErrorCode::UnknownServerError);
+            answer(request, &join_refusal(request.header.api_version, member_id, code))
+        }
     }
 }
 
@@ -112,6 +113,8 @@ pub async fn heartbeat(
     });
     match beat.await {
         Ok(response) => answer(request, &response),
+        // While the group's log is read nothing is known against the member, and Kafka says so.
+        Err(ErrorCode::CoordinatorLoadInProgress) => answer(request, &HeartbeatResponse::default()),
         Err(code) => answer(request, &HeartbeatResponse { error_code: code.code(), ..Default::default() }),
     }
 }
@@ -196,7 +199,10 @@ pub async fn delete(
     request: &Incoming,
     body: DeleteGroupsRequest,
 ) -> Result<Response, Refusal> {
-    let deleted = body.groups_names.into_iter().map(|group| async move {
+    let mut names = body.groups_names;
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    let deleted = names.into_iter().map(|group| async move {
         let names = vec![group.clone()];
         match ask(context, &group, move |groups, token, now| groups.delete_groups(&names, token, now)).await {
             Ok(Reply::DeleteGroups(results)) => results,

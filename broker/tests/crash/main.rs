@@ -152,9 +152,9 @@ impl History {
             let _stop = StopAtEnd(&stop);
             std::thread::sleep(Duration::from_millis(load_ms));
             if gently {
-                broker.stop()
+                broker.stop();
             } else {
-                broker.kill()
+                broker.kill();
             }
             if let Some(after_ms) = killed_again_after_ms {
                 broker.relaunch_and_kill(Duration::from_millis(after_ms));
@@ -167,8 +167,12 @@ impl History {
 
     fn check(&mut self, whole: bool) {
         let metadata = self.admin.inner().fetch_metadata(None, PATIENCE).unwrap();
-        let found: BTreeSet<&str> =
-            metadata.topics().iter().map(|t| t.name()).filter(|name| !name.starts_with("__")).collect();
+        let found: BTreeSet<&str> = metadata
+            .topics()
+            .iter()
+            .map(rdkafka::metadata::MetadataTopic::name)
+            .filter(|name| !name.starts_with("__"))
+            .collect();
         let expected: BTreeSet<&str> =
             self.lasting.iter().chain(&self.passing).map(|topic| topic.name.as_str()).collect();
         assert_eq!(found, expected, "topics after the restart");
