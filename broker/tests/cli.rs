@@ -98,7 +98,7 @@ fn a_newcomers_first_steps_work() {
 #[test]
 fn a_group_goes_on_where_it_was() {
     let broker = Broker::start();
-    let numbers: String = (0..1000).map(|number| format!("{number}\n")).collect();
+    let numbers = (0..1000).map(|number| number.to_string()).collect::<Vec<_>>().join("\n") + "\n";
     broker.ok(&["produce", "numbers", "-z", "lz4"], &numbers);
     let first = broker.ok(&["consume", "numbers", "--group", "g", "-n", "400"], "");
     let second = broker.ok(&["consume", "numbers", "--group", "g", "--exit"], "");
