@@ -5,6 +5,7 @@
 //! write back and checkpoint; stop the control thread. Leaving without all this is allowed at any moment:
 //! recovery then replays the commit log.
 
+mod layout;
 mod on_shard;
 
 use std::net::SocketAddr;
@@ -15,7 +16,7 @@ use reactor::{Builder, JoinHandle};
 use storage::DataDir;
 
 use crate::config::BrokerConfig;
-use crate::control::{Control, ControlOptions, Shards};
+use crate::control::{Control, ControlOptions};
 use crate::error::StartError;
 use crate::handlers::context::{Advertised, Call};
 use crate::handlers::produce::ProduceCall;
@@ -35,7 +36,7 @@ pub struct Broker {
     pub recovered: Vec<Recovered>,
     /// Where clients connect.
     pub address: SocketAddr,
-    _data_dir: DataDir,
+    _data_dir: Arc<DataDir>,
 }
 
 /// What the main thread and the shards say to each other while the broker starts.
@@ -52,15 +53,15 @@ impl Broker {
         let address =
             listener::reserve(wanted).map_err(|error| StartError::Listen { address: wanted, error })?;
         let config = Arc::new(config);
-        let data_dir = DataDir::open(config.data_dir())?;
-        let shards = config.server.cores.map_or_else(|| Shards::AsBefore(available_cores()), Shards::Exactly);
+        let data_dir = Arc::new(DataDir::open(config.data_dir())?);
+        let shards = config.server.cores.unwrap_or_else(available_cores);
         let mut control = Control::start(&ControlOptions {
             config: Arc::clone(&config),
             dir: data_dir.path().join("metadata"),
             shards,
         })?;
-        let count = control.image().shards();
-        let (shards, stop, steps) = spawn_shards(&config, &data_dir, &mut control, address, count)?;
+        layout::hand_over(&config, &data_dir, control.image())?;
+        let (shards, stop, steps) = spawn_shards(&config, &data_dir, &mut control, address, shards)?;
         let recovered = steps.wait_until_recovered(shards.len())?;
         steps.open_listeners()?;
         Ok(Broker { shards, stop, control, recovered, address, _data_dir: data_dir })

@@ -46,20 +46,9 @@ pub struct ControlOptions {
     pub config: Arc<BrokerConfig>,
     /// The folder of the metadata log.
     pub dir: PathBuf,
-    /// How many shards the node runs.
-    pub shards: Shards,
-}
-
-/// How many shards a node runs, and what happens when it was another number before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shards {
-    /// As many as before; so many on the first start.
-    AsBefore(u32),
-    /// So many. Refused when partitions live on another number of shards.
-    Exactly(u32),
-    /// So many; partitions get new places. Only after their logs were drained out of the shards that had them:
-    /// a shard that gets a partition without its log would begin it anew.
-    PlacedAnew(u32),
+    /// How many shards the node runs. Where that is not the number of its earlier life, partitions get new places,
+    /// and their logs must be handed over before any shard serves.
+    pub shards: u32,
 }
 
 /// A new image on its way to one shard.
@@ -96,13 +85,6 @@ pub enum ControlError {
         /// The node that was started.
         started: NodeId,
     },
-    /// Partitions live on another number of shards.
-    OtherShards {
-        /// The number of shards that partitions live on.
-        found: u32,
-        /// The number that was asked for.
-        started: u32,
-    },
     /// The operating system refused a thread or random bytes.
     Io(io::Error),
 }
@@ -115,11 +97,6 @@ impl fmt::Display for ControlError {
             Self::OtherNode { found, started } => {
                 write!(f, "the data folder belongs to node {found}, not to node.id={started}")
             }
-            Self::OtherShards { found, started } => write!(
-                f,
-                "the data folder is laid out for {found} shards, not for {started}: start it with --cores {found}; \
-                 handing its partitions over to another number of shards is not built yet"
-            ),
             Self::Io(error) => write!(f, "the control thread cannot start: {error}"),
         }
     }
@@ -131,7 +108,7 @@ impl std::error::Error for ControlError {
             Self::Log(error) => Some(error),
             Self::Inconsistent(error) => Some(error),
             Self::Io(error) => Some(error),
-            Self::OtherNode { .. } | Self::OtherShards { .. } => None,
+            Self::OtherNode { .. } => None,
         }
     }
 }
@@ -296,7 +273,7 @@ fn first_image(
         return Err(ControlError::OtherNode { found, started: node });
     }
     let shards_before = image.shards();
-    let wanted = wanted_shards(options.shards, &image)?;
+    let wanted = options.shards;
     let mut facts = node_facts(&options.config, &image)?;
     if shards_before != wanted {
         let moves = placement::replace(&image, wanted);
@@ -315,17 +292,6 @@ fn first_image(
         log.append(&[facts]).map_err(ControlError::Log)?;
     }
     Ok((image, shards_before))
-}
-
-fn wanted_shards(shards: Shards, image: &MetadataImage) -> Result<u32, ControlError> {
-    let found = image.shards();
-    match shards {
-        Shards::AsBefore(first) => Ok(if found == 0 { first } else { found }),
-        Shards::Exactly(started) if found != 0 && found != started && image.partition_count() > 0 => {
-            Err(ControlError::OtherShards { found, started })
-        }
-        Shards::Exactly(started) | Shards::PlacedAnew(started) => Ok(started),
-    }
 }
 
 /// The records that bring the image up to date with how this node was started.

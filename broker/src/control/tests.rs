@@ -10,7 +10,7 @@ use super::commands::{
     AlterConfigs, Assignment, ConfigChange, ConfigOperation, CreatedTopic, Mode, MorePartitions, NewTopic,
     Refusal, TopicKey,
 };
-use super::{Control, ControlError, ControlOptions, Shards};
+use super::{Control, ControlError, ControlOptions};
 use crate::config::{BrokerConfig, Settings};
 use crate::metadata::ids::ShardId;
 use crate::metadata::image::{LogStatus, TopicChange};
@@ -19,7 +19,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-fn options(dir: &Path, shards: Shards, settings: &[(&str, &str)]) -> ControlOptions {
+fn options(dir: &Path, shards: u32, settings: &[(&str, &str)]) -> ControlOptions {
     let mut texts = Settings::default();
     for (name, value) in settings {
         texts.set(name, value, None).unwrap();
@@ -29,10 +29,6 @@ fn options(dir: &Path, shards: Shards, settings: &[(&str, &str)]) -> ControlOpti
 
 /// A control plane whose shards apply every image at once.
 fn start(dir: &Path, shards: u32, settings: &[(&str, &str)]) -> Control {
-    start_with(dir, Shards::Exactly(shards), settings)
-}
-
-fn start_with(dir: &Path, shards: Shards, settings: &[(&str, &str)]) -> Control {
     let mut control = Control::start(&options(dir, shards, settings)).unwrap();
     for shard in 0..control.image().shards() {
         let updates = control.subscribe(ShardId(shard)).unwrap();
@@ -80,7 +76,7 @@ fn alter(
 #[test]
 fn an_answer_comes_after_every_shard_applied_the_image() {
     let dir = tempfile::tempdir().unwrap();
-    let mut control = Control::start(&options(dir.path(), Shards::Exactly(2), &[])).unwrap();
+    let mut control = Control::start(&options(dir.path(), 2, &[])).unwrap();
     let updates: Vec<_> = (0..2).map(|shard| control.subscribe(ShardId(shard)).unwrap()).collect();
     assert!(control.subscribe(ShardId(0)).is_none() && control.subscribe(ShardId(2)).is_none());
     let client = control.client();
@@ -347,7 +343,7 @@ fn another_number_of_shards_moves_no_more_than_it_must() {
     create(&control, topic("a", 8, 1)).unwrap();
     control.stop();
     for (shards, loads) in [(4, vec![2, 2, 2, 2]), (1, vec![8, 0, 0, 0]), (3, vec![3, 3, 2, 0])] {
-        let control = start_with(dir.path(), Shards::PlacedAnew(shards), &[]);
+        let control = start(dir.path(), shards, &[]);
         assert_eq!(control.image().shards(), shards);
         let found = control.image().shard_loads();
         assert_eq!(&loads[..found.len()], found);
@@ -356,27 +352,10 @@ fn another_number_of_shards_moves_no_more_than_it_must() {
 }
 
 #[test]
-fn partitions_are_not_torn_from_their_shards_by_another_number_of_cores() {
-    let dir = tempfile::tempdir().unwrap();
-    start(dir.path(), 2, &[]).stop();
-    let control = start(dir.path(), 3, &[]);
-    create(&control, topic("a", 3, 1)).unwrap();
-    control.stop();
-    let error = Control::start(&options(dir.path(), Shards::Exactly(2), &[])).unwrap_err().to_string();
-    assert!(
-        error.starts_with("the data folder is laid out for 3 shards, not for 2: start it with --cores 3"),
-        "{error}"
-    );
-    let control = start_with(dir.path(), Shards::AsBefore(2), &[]);
-    assert_eq!((control.image().shards(), control.image().shard_loads()), (3, &[1, 1, 1][..]));
-    control.stop();
-}
-
-#[test]
 fn another_nodes_data_folder_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     start(dir.path(), 1, &[]).stop();
-    let error = Control::start(&options(dir.path(), Shards::Exactly(1), &[("node.id", "2")])).unwrap_err();
+    let error = Control::start(&options(dir.path(), 1, &[("node.id", "2")])).unwrap_err();
     assert!(matches!(&error, ControlError::OtherNode { .. }));
     assert_eq!(error.to_string(), "the data folder belongs to node 1, not to node.id=2");
 }

@@ -1,7 +1,6 @@
 //! The life of one shard: recover, listen, serve, stop.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -10,15 +9,12 @@ use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use reactor::{Priority, TcpListener};
-use storage::types::{LeaderEpoch, LogId, Timestamp};
-use storage::{
-    Catalog, Direct, LogConfig, LogSpec, RecoveryReport, Retention, Store, StoreOptions, SyncChoice,
-    SyncProbe,
-};
+use storage::types::{LeaderEpoch, Timestamp};
+use storage::{LogSpec, RecoveryReport, Store, SyncProbe};
 use tracing::{error, warn};
 
+use super::layout;
 use crate::config::BrokerConfig;
-use crate::config::store::SyncMethodSetting;
 use crate::control::{ControlClient, ImageUpdate};
 use crate::coordinator::GroupPolicy;
 use crate::coordinator::hosts::GroupHosts;
@@ -29,8 +25,7 @@ use crate::handlers::init_producer_id::ProducerIds;
 use crate::handlers::produce::{self, ProduceCall};
 use crate::limits;
 use crate::metadata::ids::ShardId;
-use crate::metadata::image::{self, MetadataImage, Topic, TopicChange};
-use crate::metadata::topic_config::TopicConfig;
+use crate::metadata::image::{MetadataImage, Topic, TopicChange};
 use crate::metadata::topic_name::OFFSETS_TOPIC;
 use crate::net::connections::Connections;
 use crate::net::listener;
@@ -111,7 +106,9 @@ pub(super) async fn run(setup: ShardSetup) {
 async fn recover(setup: &ShardSetup) -> Result<(Rc<Context>, Recovered), StartError> {
     let image = &setup.image;
     let config = &setup.config;
-    let (store, report) = Store::open(store_options(setup), &catalog(image)).await?;
+    let (store, report) =
+        Store::open(layout::store_options(config, &setup.data_dir, setup.index), &layout::catalog(image))
+            .await?;
     let found = Recovered { report, sync: store.sync_probe(), commit_log_bytes: store.stats().ring_bytes };
     let shard = Rc::new(Shard::new(setup.index, store, Arc::clone(image)));
     for topic in image.topics() {
@@ -135,58 +132,14 @@ async fn recover(setup: &ShardSetup) -> Result<(Rc<Context>, Recovered), StartEr
     Ok((context, found))
 }
 
-/// Every partition instance that exists, on any shard: recovery drops what is not among them.
-fn catalog(image: &MetadataImage) -> Catalog {
-    let all =
-        image.topics().flat_map(|topic| topic.partitions.iter().map(move |partition| spec(topic, partition)));
-    let live: HashMap<LogId, LogSpec> = all.map(|spec| (spec.id, spec)).collect();
-    Catalog { live, issued_max: LogId(image.next_log().0.saturating_sub(1)) }
-}
-
-fn spec(topic: &Topic, partition: &image::Partition) -> LogSpec {
-    let name = format!("{}-{}", topic.name, partition.index);
-    LogSpec { id: partition.log, name, config: log_config(&topic.config) }
-}
-
 /// The partitions of a topic that are placed on this shard, with what storage must know of them.
 fn owned_of(topic: &Topic, shard: ShardId) -> Vec<(PartitionId, LogSpec)> {
     let here = topic.partitions.iter().filter(|partition| partition.shard == shard);
     here.map(|partition| {
         let id = PartitionId { topic: topic.id, index: partition.index };
-        (id, spec(topic, partition))
+        (id, layout::spec(topic, partition))
     })
     .collect()
-}
-
-fn store_options(setup: &ShardSetup) -> StoreOptions {
-    let config = &setup.config.store;
-    StoreOptions {
-        commit_log_dir: config.commit_log_dir.as_ref().map(PathBuf::from),
-        commit_log_bytes: config.commit_log_bytes,
-        dirty_bytes: config.dirty_bytes,
-        tail_bytes: config.tail_bytes,
-        direct: if config.o_direct { Direct::Required } else { Direct::Off },
-        sync: match config.commit_sync_method {
-            SyncMethodSetting::Auto => SyncChoice::Auto,
-            SyncMethodSetting::Fdatasync => SyncChoice::Fdatasync,
-            SyncMethodSetting::Dsync => SyncChoice::Dsync,
-        },
-        ..StoreOptions::new(setup.data_dir.clone(), setup.index.0)
-    }
-}
-
-/// What storage reads of a topic's configuration.
-fn log_config(config: &TopicConfig) -> LogConfig {
-    LogConfig {
-        segment_bytes: config.segment_bytes as u64,
-        segment_ms: config.segment_ms as u64,
-        index_interval_bytes: config.index_interval_bytes as u32,
-        segment_index_bytes: config.segment_index_bytes as u32,
-        // -1 is "without bound".
-        retention_ms: u64::try_from(config.retention_ms).ok(),
-        retention_bytes: u64::try_from(config.retention_bytes).ok(),
-        retention: Retention::Delete,
-    }
 }
 
 /// Applies images in order, one at a time, and says so, so that a topic's creator is answered when it can be used.
@@ -212,7 +165,7 @@ async fn apply(context: &Context, change: &TopicChange) {
             host_groups(context, after);
             for partition in shard.partitions_of(after.id) {
                 partition.set_config(after.config.clone());
-                partition.log.set_config(log_config(&after.config));
+                partition.log.set_config(layout::log_config(&after.config));
             }
         }
         TopicChange::Removed(topic) => {

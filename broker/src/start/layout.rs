@@ -1,0 +1,83 @@
+//! What storage is told of the node: settings, partitions, and on which shard each log lies.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use reactor::Builder;
+use storage::types::LogId;
+use storage::{Catalog, DataDir, Direct, LogConfig, LogSpec, Retention, StoreOptions, SyncChoice};
+use tracing::info;
+
+use crate::config::BrokerConfig;
+use crate::config::store::SyncMethodSetting;
+use crate::error::StartError;
+use crate::metadata::ids::ShardId;
+use crate::metadata::image::{self, MetadataImage, Topic};
+use crate::metadata::topic_config::TopicConfig;
+
+/// Hands logs over when the node has another number of shards than the data folder is laid out for. Runs before any
+/// shard; a crash in the middle is made good by the next start.
+pub(super) fn hand_over(
+    config: &BrokerConfig,
+    data_dir: &Arc<DataDir>,
+    image: &Arc<MetadataImage>,
+) -> Result<(), StartError> {
+    let options = store_options(config, data_dir.path(), ShardId(0));
+    let (data_dir, image, shards) = (Arc::clone(data_dir), Arc::clone(image), image.shards());
+    let placed = Builder::new("placement").run(move || async move {
+        let place = |log: LogId| image.partition_of(log).map_or(0, |(_, partition)| partition.shard.0);
+        storage::place_anew(&data_dir, &options, &catalog(&image), shards, place).await
+    });
+    let moved = placed.map_err(StartError::Reactor)??;
+    if moved > 0 {
+        info!(logs = moved, shards, "partitions handed over to another number of shards");
+    }
+    Ok(())
+}
+
+/// Every partition instance that exists, on any shard: recovery drops what is not among them.
+pub(super) fn catalog(image: &MetadataImage) -> Catalog {
+    let all =
+        image.topics().flat_map(|topic| topic.partitions.iter().map(move |partition| spec(topic, partition)));
+    let live: HashMap<LogId, LogSpec> = all.map(|spec| (spec.id, spec)).collect();
+    Catalog { live, issued_max: LogId(image.next_log().0.saturating_sub(1)) }
+}
+
+/// What storage must know of a partition.
+pub(super) fn spec(topic: &Topic, partition: &image::Partition) -> LogSpec {
+    let name = format!("{}-{}", topic.name, partition.index);
+    LogSpec { id: partition.log, name, config: log_config(&topic.config) }
+}
+
+/// What a shard's storage is told.
+pub(super) fn store_options(config: &BrokerConfig, data_dir: &Path, shard: ShardId) -> StoreOptions {
+    let config = &config.store;
+    StoreOptions {
+        commit_log_dir: config.commit_log_dir.as_ref().map(PathBuf::from),
+        commit_log_bytes: config.commit_log_bytes,
+        dirty_bytes: config.dirty_bytes,
+        tail_bytes: config.tail_bytes,
+        direct: if config.o_direct { Direct::Required } else { Direct::Off },
+        sync: match config.commit_sync_method {
+            SyncMethodSetting::Auto => SyncChoice::Auto,
+            SyncMethodSetting::Fdatasync => SyncChoice::Fdatasync,
+            SyncMethodSetting::Dsync => SyncChoice::Dsync,
+        },
+        ..StoreOptions::new(data_dir, shard.0)
+    }
+}
+
+/// What storage reads of a topic's configuration.
+pub(super) fn log_config(config: &TopicConfig) -> LogConfig {
+    LogConfig {
+        segment_bytes: config.segment_bytes as u64,
+        segment_ms: config.segment_ms as u64,
+        index_interval_bytes: config.index_interval_bytes as u32,
+        segment_index_bytes: config.segment_index_bytes as u32,
+        // -1 is "without bound".
+        retention_ms: u64::try_from(config.retention_ms).ok(),
+        retention_bytes: u64::try_from(config.retention_bytes).ok(),
+        retention: Retention::Delete,
+    }
+}
