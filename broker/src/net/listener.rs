@@ -15,8 +15,19 @@ use crate::net::connections::Connections;
 
 /// Finds out whether the address is free, and which port "any" is. The shards' own listeners share their port, so
 /// without this a second broker would quietly take half of the first one's connections.
+///
+/// The kernel takes the rings of a killed process apart after the process is gone, and the sockets in them with it: a
+/// broker that is started again at once finds its own port taken for some milliseconds, and waits for it.
 pub fn reserve(address: SocketAddr) -> std::io::Result<SocketAddr> {
-    std::net::TcpListener::bind(address)?.local_addr()
+    let deadline = reactor::now() + Duration::from_millis(limits::ADDRESS_WAIT_MS);
+    loop {
+        match std::net::TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && reactor::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            bound => return bound?.local_addr(),
+        }
+    }
 }
 
 /// Binds this shard's own listener. All shards share the port; the kernel spreads connections over them.

@@ -35,6 +35,7 @@ struct Process {
     dir: TempDir,
     port: u16,
     settings: Vec<String>,
+    cores: u32,
     child: Option<Child>,
 }
 
@@ -54,6 +55,7 @@ impl Broker {
             dir: tempfile::Builder::new().prefix("corelane-test-").tempdir().unwrap(),
             port,
             settings: settings.iter().map(|s| (*s).to_owned()).collect(),
+            cores: 2,
             child: None,
         };
         process.launch();
@@ -116,6 +118,12 @@ impl Broker {
         self.kill();
     }
 
+    /// The same data directory with another number of cores.
+    pub fn restart_with_cores(&mut self, cores: u32) {
+        self.process.as_mut().expect("a process of ours").cores = cores;
+        self.restart();
+    }
+
     fn wait_ready(&self) {
         let deadline = Instant::now() + READY_WITHIN;
         while Instant::now() < deadline {
@@ -170,7 +178,7 @@ impl Process {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         let built = || env!("CARGO_BIN_EXE_corelane").into();
         let mut command = Command::new(std::env::var_os("CORELANE_BIN").unwrap_or_else(built));
-        command.args(["--cores", "2"]);
+        command.args(["--cores", &self.cores.to_string()]);
         let mut set = |setting: String| {
             command.arg("--set").arg(setting);
         };
