@@ -12,7 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::support::records::{Random, client_config, is_passing};
 
-/// How long the records of one partition are waited for.
+/// How long the records of one topic are waited for.
 const READ_WITHIN: Duration = Duration::from_secs(60);
 const STAMP_BYTES: usize = 16;
 
@@ -138,42 +138,63 @@ impl Ledger {
     /// record that is missing, doubled, out of place, changed or invented.
     pub fn check(&mut self, bootstrap: &str, whole: bool) {
         assert!(self.failures.is_empty(), "{}: {:#?}", self.topic, self.failures);
-        for index in 0..self.partitions.len() {
-            if whole {
-                self.partitions[index].checked = 0;
-                self.partitions[index].next_seen.clear();
+        if whole {
+            for partition in &mut self.partitions {
+                partition.checked = 0;
+                partition.next_seen.clear();
             }
-            self.check_partition(bootstrap, index);
+        }
+        let settings = [("group.id", "unused"), ("fetch.wait.max.ms", "20"), ("check.crcs", "true")];
+        let consumer: BaseConsumer = client_config(bootstrap, &settings).create().unwrap();
+        let ends = self.assign(&consumer);
+        self.read(&consumer, &ends);
+        for (index, partition) in self.partitions.iter().enumerate() {
+            partition.check_complete(&format!("{}-{index}", self.topic), &self.writers);
         }
     }
 
-    fn check_partition(&mut self, bootstrap: &str, index: usize) {
-        let place = format!("{}-{index}", self.topic);
-        let partition = &mut self.partitions[index];
-        let settings = [("group.id", "unused"), ("fetch.wait.max.ms", "20"), ("check.crcs", "true")];
-        let consumer: BaseConsumer = client_config(bootstrap, &settings).create().unwrap();
-        let (low, high) = consumer.fetch_watermarks(&self.topic, index as i32, READ_WITHIN).unwrap();
-        assert_eq!(low, 0, "{place}: log start");
-        let last_acked = partition.acked.last_key_value().map_or(-1, |(offset, _)| *offset);
-        assert!(high > last_acked, "{place}: ends at {high}, but {last_acked} was acknowledged");
+    /// Assigns all partitions from where they were checked; the offsets at which they end.
+    fn assign(&self, consumer: &BaseConsumer) -> Vec<i64> {
+        let mut ends = Vec::new();
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.topic, index as i32, Offset::Offset(partition.checked)).unwrap();
-        consumer.assign(&list).unwrap();
-        let deadline = Instant::now() + READ_WITHIN;
-        while partition.checked < high {
-            assert!(Instant::now() < deadline, "{place}: stuck at {} of {high}", partition.checked);
-            match consumer.poll(Duration::from_millis(50)) {
-                Some(Ok(message)) => partition.check_next(
-                    &place,
-                    &self.writers,
-                    message.offset(),
-                    message.payload().unwrap_or_default(),
-                ),
-                Some(Err(error)) => assert!(is_passing(&error), "{place}: {error}"),
-                None => {}
-            }
+        for (index, partition) in self.partitions.iter().enumerate() {
+            let place = format!("{}-{index}", self.topic);
+            let (low, high) = consumer.fetch_watermarks(&self.topic, index as i32, READ_WITHIN).unwrap();
+            assert_eq!(low, 0, "{place}: log start");
+            let last_acked = partition.acked.last_key_value().map_or(-1, |(offset, _)| *offset);
+            assert!(high > last_acked, "{place}: ends at {high}, but {last_acked} was acknowledged");
+            list.add_partition_offset(&self.topic, index as i32, Offset::Offset(partition.checked)).unwrap();
+            ends.push(high);
         }
-        partition.check_complete(&place, &self.writers);
+        consumer.assign(&list).unwrap();
+        ends
+    }
+
+    fn read(&mut self, consumer: &BaseConsumer, ends: &[i64]) {
+        let deadline = Instant::now() + READ_WITHIN;
+        let mut left =
+            self.partitions.iter().zip(ends).filter(|(partition, end)| partition.checked < **end).count();
+        while left > 0 {
+            assert!(
+                Instant::now() < deadline,
+                "{}: {left} partitions are not read to their ends",
+                self.topic
+            );
+            let message = match consumer.poll(Duration::from_millis(50)) {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => {
+                    assert!(is_passing(&error), "{}: {error}", self.topic);
+                    continue;
+                }
+                None => continue,
+            };
+            let index = message.partition() as usize;
+            let place = format!("{}-{index}", self.topic);
+            let partition = &mut self.partitions[index];
+            let value = message.payload().unwrap_or_default();
+            partition.check_next(&place, &self.writers, message.offset(), value);
+            left -= usize::from(partition.checked == ends[index]);
+        }
     }
 }
 

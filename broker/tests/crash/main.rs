@@ -45,10 +45,17 @@ fn acknowledged_records_survive_kills_under_load() {
     let mut history = History::new(seed);
     for round in 0..rounds {
         let started = Instant::now();
-        history.round(round);
+        let away = history.round(round);
+        let loaded = started.elapsed();
         let whole = round % WHOLE_CHECK_EVERY == WHOLE_CHECK_EVERY - 1 || round == rounds - 1;
         history.check(whole);
-        println!("round {round}: {} acknowledged, {} ms", history.acked(), started.elapsed().as_millis());
+        println!(
+            "round {round}: {} acknowledged in {} ms, of which the broker was away {}; checked in {} ms",
+            history.acked(),
+            loaded.as_millis(),
+            away,
+            (started.elapsed() - loaded).as_millis()
+        );
     }
 }
 
@@ -121,8 +128,9 @@ impl History {
         results[0].as_ref().unwrap_or_else(|(name, error)| panic!("delete {name}: {error}"));
     }
 
-    /// Topics come and go, then load, the end of the process at some moment of it, and a new one.
-    fn round(&mut self, round: u64) {
+    /// Topics come and go, then load, the end of the process at some moment of it, and a new one. Says how it ended
+    /// and for how long.
+    fn round(&mut self, round: u64) -> String {
         if self.passing.len() >= TOPIC_LIFE_ROUNDS {
             let old = self.passing.remove(0);
             self.delete(&old);
@@ -142,7 +150,7 @@ impl History {
         let stop = AtomicBool::new(false);
         let (seed, broker, committer) = (self.seed ^ round, &mut self.broker, &mut self.committer);
         let topics = || self.lasting.iter().chain(&self.passing);
-        std::thread::scope(|scope| {
+        let away = std::thread::scope(|scope| {
             for writer in topics().flat_map(|topic| &topic.writers) {
                 let stop = &stop;
                 scope.spawn(move || writer.run(seed, stop));
@@ -151,18 +159,23 @@ impl History {
             // Dropped also when the main thread panics, so that the others end and the panic shows.
             let _stop = StopAtEnd(&stop);
             std::thread::sleep(Duration::from_millis(load_ms));
+            let away = Instant::now();
             if gently {
                 broker.stop();
             } else {
                 broker.kill();
             }
+            let stopped = away.elapsed();
             if let Some(after_ms) = killed_again_after_ms {
                 broker.relaunch_and_kill(Duration::from_millis(after_ms));
             }
             broker.restart();
+            let (all, gently) = (away.elapsed().as_millis(), if gently { "SIGTERM" } else { "SIGKILL" });
             std::thread::sleep(Duration::from_millis(60));
+            format!("{all} ms ({gently} took {} ms)", stopped.as_millis())
         });
         topics().flat_map(|topic| &topic.writers).for_each(Writer::settle);
+        away
     }
 
     fn check(&mut self, whole: bool) {

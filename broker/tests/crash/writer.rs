@@ -122,12 +122,14 @@ impl Writer {
     pub fn run(&self, seed: u64, stop: &AtomicBool) {
         let mut random = Random::new(seed ^ u64::from(self.id) << 32);
         while !stop.load(Ordering::Relaxed) {
-            for _ in 0..=random.below(20) {
+            for _ in 0..=random.below(8) {
                 if self.producer.in_flight_count() < PENDING_MAX {
                     self.send_one(random.below(self.partitions as u64) as i32);
                 }
             }
-            self.producer.poll(Duration::from_millis(random.below(4)));
+            // A poll returns with the first answer.
+            self.producer.poll(Duration::ZERO);
+            std::thread::sleep(Duration::from_millis(1 + random.below(4)));
         }
     }
 

@@ -36,6 +36,8 @@ struct Process {
     port: u16,
     settings: Vec<String>,
     cores: u32,
+    /// How long the log was when the process began.
+    log_bytes_before: usize,
     child: Option<Child>,
 }
 
@@ -56,6 +58,7 @@ impl Broker {
             port,
             settings: settings.iter().map(|s| (*s).to_owned()).collect(),
             cores: 2,
+            log_bytes_before: 0,
             child: None,
         };
         process.launch();
@@ -124,10 +127,16 @@ impl Broker {
         self.restart();
     }
 
+    /// The line of the start is waited for, not only the port: the socket of a killed broker may outlive it a little.
     fn wait_ready(&self) {
+        let process = self.process.as_ref().expect("a process of ours");
+        let line = format!("is ready on {}", self.bootstrap);
         let deadline = Instant::now() + READY_WITHIN;
         while Instant::now() < deadline {
-            if TcpStream::connect(&self.bootstrap).is_ok() {
+            let log = fs::read(process.log_path()).unwrap_or_default();
+            if String::from_utf8_lossy(&log[process.log_bytes_before..]).contains(&line)
+                && TcpStream::connect(&self.bootstrap).is_ok()
+            {
                 return;
             }
             let pid = self.pid();
@@ -176,6 +185,7 @@ impl Process {
 
     fn launch(&mut self) {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        self.log_bytes_before = log.metadata().unwrap().len() as usize;
         let built = || env!("CARGO_BIN_EXE_corelane").into();
         let mut command = Command::new(std::env::var_os("CORELANE_BIN").unwrap_or_else(built));
         command.args(["--cores", &self.cores.to_string()]);
