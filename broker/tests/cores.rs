@@ -67,9 +67,9 @@ fn every_record_is_there_whatever_the_number_of_cores_at_each_start() {
         expected.extend((0..40).map(|record| format!("{round}-{record}")));
         // A kill leaves rings to be replayed, a stop leaves none: both are handed over.
         if round % 2 == 0 {
-            broker.kill()
+            broker.kill();
         } else {
-            broker.stop()
+            broker.stop();
         }
         broker.restart_with_cores(cores);
         for partition in 0..PARTITIONS {

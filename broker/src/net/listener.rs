@@ -19,10 +19,14 @@ use crate::net::connections::Connections;
 /// The kernel takes the rings of a killed process apart after the process is gone, and the sockets in them with it: a
 /// broker that is started again at once finds its own port taken for some milliseconds, and waits for it.
 pub fn reserve(address: SocketAddr) -> std::io::Result<SocketAddr> {
+    let mut told = false;
     let deadline = reactor::now() + Duration::from_millis(limits::ADDRESS_WAIT_MS);
     loop {
         match std::net::TcpListener::bind(address) {
             Err(error) if error.kind() == ErrorKind::AddrInUse && reactor::now() < deadline => {
+                if !std::mem::replace(&mut told, true) {
+                    warn!(%address, "address in use, waiting for it");
+                }
                 std::thread::sleep(Duration::from_millis(5));
             }
             bound => return bound?.local_addr(),
