@@ -23,7 +23,7 @@ pub const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
 /// Bytes of response heads gathered into one vectored send.
 pub const SEND_BATCH_BYTES: usize = 1 << 20;
 /// Bytes that a batch may decompress to while its records are checked.
-pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 1 << 30;
+pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 128 << 20;
 /// Seconds between two looks for idle connections.
 pub const IDLE_SWEEP_SECONDS: u64 = 5;
 /// Seconds that a stopping shard waits for requests in flight before it closes their connections.

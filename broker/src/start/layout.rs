@@ -52,12 +52,14 @@ pub(super) fn spec(topic: &Topic, partition: &image::Partition) -> LogSpec {
 
 /// What a shard's storage is told.
 pub(super) fn store_options(config: &BrokerConfig, data_dir: &Path, shard: ShardId) -> StoreOptions {
+    let producer_expiration_ms = config.log.producer_id_expiration_ms.max(1) as u64;
     let config = &config.store;
     StoreOptions {
         commit_log_dir: config.commit_log_dir.as_ref().map(PathBuf::from),
         commit_log_bytes: config.commit_log_bytes,
         dirty_bytes: config.dirty_bytes,
         tail_bytes: config.tail_bytes,
+        producer_expiration_ms,
         direct: if config.o_direct { Direct::Required } else { Direct::Off },
         sync: match config.commit_sync_method {
             SyncMethodSetting::Auto => SyncChoice::Auto,

@@ -216,7 +216,7 @@ fn epoch(topic: &Topic, id: PartitionId) -> LeaderEpoch {
     topic.partition(id.index).map_or(LeaderEpoch(0), |partition| partition.leader_epoch)
 }
 
-/// Drops what retention no longer keeps, every `log.retention.check.interval.ms`.
+/// Drops what retention no longer keeps and forgets idle producers, every `log.retention.check.interval.ms`.
 async fn retention(context: Rc<Context>) {
     let interval = Duration::from_millis(context.config.log.retention_check_interval_ms.max(1) as u64);
     loop {
@@ -225,6 +225,7 @@ async fn retention(context: Rc<Context>) {
             if let Err(error) = partition.log.apply_retention(Timestamp(reactor::wall_clock_ms())).await {
                 warn!(partition = %partition.log.name(), %error, "retention failed");
             }
+            partition.log.expire_producers(Timestamp(reactor::wall_clock_ms()));
             if reactor::should_yield() {
                 reactor::yield_now().await;
             }
