@@ -54,7 +54,7 @@ fn acknowledged_records_survive_kills_under_load() {
             history.acked(),
             loaded.as_millis(),
             away,
-            (started.elapsed() - loaded).as_millis()
+            started.elapsed().saturating_sub(loaded).as_millis()
         );
     }
 }
