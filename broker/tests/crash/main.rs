@@ -29,7 +29,7 @@ use writer::{KINDS, Writer};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Every so many rounds the logs are read from their beginning.
-const WHOLE_CHECK_EVERY: u64 = 10;
+const WHOLE_CHECK_EVERY: u64 = 25;
 /// A topic that a round made is deleted so many rounds later.
 const TOPIC_LIFE_ROUNDS: usize = 4;
 

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientContext;
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
-use rdkafka::util::Timeout;
 
 use crate::ledger::{Delivery, Ledger, Stamp};
 use crate::support::records::{Random, client_config};
@@ -15,7 +14,7 @@ use crate::support::records::{Random, client_config};
 /// How long the answers to all records may take once the broker is back.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 /// Records without an answer at which a writer waits.
-const PENDING_MAX: i32 = 2_000;
+const PENDING_MAX: i32 = 500;
 
 /// A producer's settings that matter here.
 #[derive(Clone, Copy)]
@@ -154,13 +153,16 @@ impl Writer {
 
     /// Waits until every record has its answer.
     pub fn settle(&self) {
-        if let Err(error) = self.producer.flush(Timeout::After(SETTLED_WITHIN)) {
-            panic!(
-                "{} ({}): {} records without an answer: {error}",
+        let deadline = Instant::now() + SETTLED_WITHIN;
+        while self.producer.in_flight_count() > 0 {
+            let left = self.producer.in_flight_count();
+            assert!(
+                Instant::now() < deadline,
+                "{} ({}): {left} records without an answer",
                 self.topic,
-                self.kind,
-                self.producer.in_flight_count()
+                self.kind
             );
+            self.producer.poll(Duration::from_millis(5));
         }
     }
 }
