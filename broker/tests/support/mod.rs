@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long a broker may take to answer on its port, recovery included.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_secs(90);
 /// How long a broker may take to leave after SIGTERM.
 const STOPPED_WITHIN: Duration = Duration::from_secs(60);
 /// Lines of the broker's output shown when a test fails.
