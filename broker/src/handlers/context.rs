@@ -1,6 +1,6 @@
 //! What a handler may use: its own shard, the mesh to the others, the bridge to the control thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_channel::Receiver;
 use reactor::Priority;
+use reactor::sync::Notify;
 use wire::kafka::Str;
 
 use crate::config::BrokerConfig;
@@ -36,6 +37,8 @@ pub struct Context {
     pub groups: GroupHosts,
     /// Incremental fetch sessions of connections on this shard (KIP-227).
     pub fetch_sessions: RefCell<FetchSessions>,
+    /// Set when the broker stops: nothing is waited for any more that only time would bring.
+    pub stopping: Stopping,
     /// As read at start.
     pub config: Arc<BrokerConfig>,
     /// Where clients are told to connect.
@@ -58,6 +61,33 @@ impl Advertised {
     pub fn new(listener: &Listener, bound: SocketAddr) -> Advertised {
         let port = if listener.advertised_port == 0 { bound.port() } else { listener.advertised_port };
         Advertised { host: Str::from(listener.advertised_host.as_str()), port }
+    }
+}
+
+/// Whether the broker stops, and those who want to know at once.
+#[derive(Default)]
+pub struct Stopping {
+    begun: Cell<bool>,
+    told: Notify,
+}
+
+impl Stopping {
+    /// The broker stops.
+    pub fn begin(&self) {
+        self.begun.set(true);
+        self.told.notify_all();
+    }
+
+    /// Whether it does.
+    pub fn has_begun(&self) -> bool {
+        self.begun.get()
+    }
+
+    /// Waits until it does.
+    pub async fn wait(&self) {
+        while !self.begun.get() {
+            self.told.notified().await;
+        }
     }
 }
 

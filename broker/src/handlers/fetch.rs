@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures_channel::oneshot;
-use futures_util::future::{join_all, select_all};
+use futures_util::future::{join_all, select, select_all};
 use reactor::Instant;
 use wire::kafka::Records;
 use wire::kafka::error_code::ErrorCode;
@@ -92,7 +92,7 @@ async fn poll(context: &Rc<Context>, items: &[Item], limits: &Limits) -> Vec<Rea
         let outcomes = read_all(context, items, limits.bytes_max).await;
         let bytes: usize = outcomes.iter().map(|outcome| outcome.bytes).sum();
         let failed = outcomes.iter().any(|outcome| outcome.error != ErrorCode::None);
-        let due = reactor::now() >= limits.deadline;
+        let due = reactor::now() >= limits.deadline || context.stopping.has_begun();
         if bytes >= limits.bytes_min || failed || due || items.is_empty() {
             return outcomes;
         }
@@ -174,10 +174,12 @@ async fn wait_for_growth(context: &Rc<Context>, items: &[Item], outcomes: &[Read
         })
         .collect();
     if waits.is_empty() {
-        return reactor::sleep_until(deadline).await;
+        return;
     }
+    let stopping = std::pin::pin!(context.stopping.wait());
+    let grown = select(select_all(waits), stopping);
     // Dropping `cancels` ends the waits on the other owners.
-    let _ = reactor::timeout(deadline.since(reactor::now()), select_all(waits)).await;
+    let _ = reactor::timeout(deadline.since(reactor::now()), grown).await;
 }
 
 fn answer(

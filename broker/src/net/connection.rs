@@ -52,20 +52,24 @@ pub async fn serve(context: Rc<Context>, stream: Rc<TcpStream>, peer: SocketAddr
         "connection-writer",
         write(stream.clone(), queue.clone(), registered.activity.clone(), peer),
     );
-    read(&context, &stream, peer, &queue, &registered.activity).await;
+    let reading = Reading { context: &context, queue: &queue, activity: &registered.activity, all: &all };
+    read(reading, &stream, peer).await;
     queue.finished.set(true);
     queue.changed.notify_all();
     writer.await;
     let _ = stream.shutdown(Shutdown::Both);
 }
 
-async fn read(
-    context: &Rc<Context>,
-    stream: &Rc<TcpStream>,
-    peer: SocketAddr,
-    queue: &Queue,
-    activity: &Activity,
-) {
+/// What the reader works with.
+struct Reading<'a> {
+    context: &'a Rc<Context>,
+    queue: &'a Queue,
+    activity: &'a Activity,
+    all: &'a Connections,
+}
+
+async fn read(reading: Reading<'_>, stream: &Rc<TcpStream>, peer: SocketAddr) {
+    let Reading { context, queue, activity, all } = reading;
     let mut reader =
         FrameReader::new(stream.clone(), context.config.network.socket_request_max_bytes as usize);
     let peer = Peer { address: peer };
@@ -82,6 +86,9 @@ async fn read(
                 return;
             }
         };
+        if all.is_stopping() {
+            return;
+        }
         activity.frame_read();
         let ahead = handlers::may_run_ahead(&frame.bytes);
         queue.wait_until(|| queue.has_room() && !(ahead && queue.serial.get() > 0)).await;

@@ -55,6 +55,7 @@ impl Activity {
 pub struct Connections {
     open: RefCell<HashMap<u64, Rc<Activity>>>,
     next: Cell<u64>,
+    stopping: Cell<bool>,
 }
 
 /// Membership in [`Connections`], given up on drop.
@@ -90,6 +91,19 @@ impl Connections {
     /// How many are open.
     pub fn count(&self) -> usize {
         self.open.borrow().len()
+    }
+
+    /// No further request is read from any connection; what was read is answered.
+    pub fn stop_reading(&self) {
+        self.stopping.set(true);
+        for activity in self.open.borrow().values() {
+            let _ = activity.stream.shutdown(Shutdown::Read);
+        }
+    }
+
+    /// Whether requests are no longer read.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
     }
 
     /// Whether any connection still has a request without its answer.

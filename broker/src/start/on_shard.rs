@@ -19,7 +19,7 @@ use crate::control::{ControlClient, ImageUpdate};
 use crate::coordinator::GroupPolicy;
 use crate::coordinator::hosts::GroupHosts;
 use crate::error::StartError;
-use crate::handlers::context::{self, Advertised, Call, Context};
+use crate::handlers::context::{self, Advertised, Call, Context, Stopping};
 use crate::handlers::fetch_sessions::FetchSessions;
 use crate::handlers::init_producer_id::ProducerIds;
 use crate::handlers::produce::{self, ProduceCall};
@@ -125,6 +125,7 @@ async fn recover(setup: &ShardSetup) -> Result<(Rc<Context>, Recovered), StartEr
         config: Arc::clone(config),
         advertised: setup.advertised.clone(),
         producer_ids: ProducerIds::default(),
+        stopping: Stopping::default(),
     });
     if let Some(topic) = image.topic(OFFSETS_TOPIC) {
         host_groups(&context, topic);
@@ -251,12 +252,14 @@ fn serve_lanes(context: &Rc<Context>) {
 /// Stops accepting, answers what is in flight, then writes back and checkpoints.
 async fn shut_down(context: &Context, listener: &TcpListener, connections: &Connections) {
     listener.close();
+    context.stopping.begin();
+    connections.stop_reading();
+    context.groups.stop_all();
     let deadline = reactor::now() + Duration::from_secs(limits::STOP_GRACE_SECONDS);
     while connections.any_in_flight() && reactor::now() < deadline {
         reactor::sleep(Duration::from_millis(5)).await;
     }
     connections.close_all();
-    context.groups.stop_all();
     if let Err(error) = context.shard.store.close().await {
         error!(shard = %context.shard.index, %error, "store not closed cleanly, the next start recovers");
     }
