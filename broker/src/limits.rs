@@ -16,8 +16,8 @@ pub const REQUEST_BYTES_MAX: usize = 64 << 20;
 pub const FRAME_PROGRESS_SECONDS: u64 = 60;
 /// Connections that a shard's listener may queue before they are accepted.
 pub const LISTEN_BACKLOG: u32 = 1024;
-/// Milliseconds that a start waits for its address, which a broker killed just before may still hold.
-pub const ADDRESS_WAIT_MS: u64 = 60_000;
+/// Seconds that a start on a folder in use before waits for its address, which a broker killed just before may hold.
+pub const ADDRESS_WAIT_SECONDS: u64 = 60;
 /// Fetch sessions that a shard keeps; the oldest idle one gives way (KIP-227).
 pub const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
 /// Bytes of response heads gathered into one vectored send.

@@ -10,6 +10,7 @@ mod on_shard;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_channel::{Receiver, Sender, bounded};
 use reactor::{Builder, JoinHandle};
@@ -50,8 +51,11 @@ impl Broker {
     /// Starts everything and returns when clients can connect.
     pub fn start(config: BrokerConfig) -> Result<Broker, StartError> {
         let wanted = config.listeners[0].address;
-        let address =
-            listener::reserve(wanted).map_err(|error| StartError::Listen { address: wanted, error })?;
+        // Nobody was killed on a new folder: whoever has the port is somebody else.
+        let used_before = config.data_dir().join("format").exists();
+        let patience = Duration::from_secs(if used_before { limits::ADDRESS_WAIT_SECONDS } else { 0 });
+        let address = listener::reserve(wanted, patience)
+            .map_err(|error| StartError::Listen { address: wanted, error })?;
         let config = Arc::new(config);
         let data_dir = Arc::new(DataDir::open(config.data_dir())?);
         let shards = config.server.cores.unwrap_or_else(available_cores);

@@ -17,10 +17,11 @@ use crate::net::connections::Connections;
 /// without this a second broker would quietly take half of the first one's connections.
 ///
 /// The kernel takes the rings of a killed process apart after the process is gone, and the sockets in them with it: a
-/// broker that is started again at once finds its own port taken for some milliseconds, and waits for it.
-pub fn reserve(address: SocketAddr) -> std::io::Result<SocketAddr> {
+/// broker that is started again at once finds its own port taken, for milliseconds or, on a machine without a core to
+/// spare, for seconds; `patience` is how long it waits.
+pub fn reserve(address: SocketAddr, patience: Duration) -> std::io::Result<SocketAddr> {
     let mut told = false;
-    let deadline = reactor::now() + Duration::from_millis(limits::ADDRESS_WAIT_MS);
+    let deadline = reactor::now() + patience;
     loop {
         match std::net::TcpListener::bind(address) {
             Err(error) if error.kind() == ErrorKind::AddrInUse && reactor::now() < deadline => {
