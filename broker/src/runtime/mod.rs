@@ -1,3 +1,3 @@
-//! How threads talk: shard to shard over the mesh, shard to control thread over the bridge.
+//! How shards talk: over the mesh. The control thread has queues of its own (`control::ControlClient`).
 
 pub mod mesh;
