@@ -12,6 +12,7 @@ use io_uring::types::FsyncFlags;
 
 use crate::buffer::{FixedBuffer, Memory};
 use crate::executor;
+use crate::faults::{FileOp, Tag, check};
 use crate::limits::{FILE_OP_BYTES_MAX, FIXED_BUFFER_BYTES};
 use crate::ring::file::{self as ring_file, FixedRange, OpenFile};
 use crate::ring::ops::{Completion, Keep, Op};
@@ -112,6 +113,7 @@ pub enum SyncMethod {
 #[derive(Clone, Debug)]
 pub struct File {
     open: Arc<OpenFile>,
+    tag: Tag,
     not_send: PhantomData<*const ()>,
 }
 
@@ -119,23 +121,29 @@ pub struct File {
 #[derive(Clone, Debug)]
 pub struct SharedFile {
     open: Arc<OpenFile>,
+    tag: Tag,
 }
 
 impl SharedFile {
     pub(crate) fn open_file(&self) -> &Arc<OpenFile> {
         &self.open
     }
+
+    pub(crate) fn tag(&self) -> &Tag {
+        &self.tag
+    }
 }
 
 impl File {
-    fn new(open: OpenFile) -> Self {
-        Self { open: Arc::new(open), not_send: PhantomData }
+    fn new(open: OpenFile, path: &Path) -> Self {
+        Self { open: Arc::new(open), tag: Tag::new(path), not_send: PhantomData }
     }
 
     /// Opens a file. New files get mode 0644.
     pub async fn open(path: &Path, options: &OpenOptions) -> io::Result<Self> {
+        check(FileOp::Open, path)?;
         let operation = executor::with(|reactor| reactor.driver().open(path, options.flags()))?;
-        Ok(Self::new(OpenFile::from_result(operation.await.result, options.direct)?))
+        Ok(Self::new(OpenFile::from_result(operation.await.result, options.direct)?, path))
     }
 
     /// Reads `length` bytes at `position`, fewer only if the file ends, behind the bytes that `buffer` holds. Returns how
@@ -154,6 +162,9 @@ impl File {
                 Err(io::Error::new(io::ErrorKind::InvalidInput, "the buffer has too little room")),
                 buffer,
             );
+        }
+        if let Err(error) = self.tag.check(FileOp::Read) {
+            return (Err(error), buffer);
         }
         let mut buffer = buffer;
         let mut count = 0;
@@ -210,6 +221,9 @@ impl File {
                 return (result, FixedBuffer { memory: Memory::Plain(bytes), length });
             }
         };
+        if let Err(error) = self.tag.check(FileOp::Read) {
+            return (Err(error), FixedBuffer { memory: Memory::Registered(chunk), length: filled });
+        }
         let mut count = 0;
         let result = loop {
             if count == length {
@@ -236,6 +250,7 @@ impl File {
 
     /// Writes all of `data` at `position`, or fails. Not durable before a sync. A failed write may have written a part.
     pub async fn write_at(&self, data: Bytes, position: u64) -> io::Result<()> {
+        self.tag.check(FileOp::Write)?;
         let mut data = data;
         let mut position = position;
         while !data.is_empty() {
@@ -268,6 +283,13 @@ impl File {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "too long for one write");
             return Commit { length, stage: Stage::Failed(Some(error)) };
         }
+        if let Err(error) = self.tag.check(FileOp::Write) {
+            return Commit { length, stage: Stage::Failed(Some(error)) };
+        }
+        if let Err(error) = self.tag.check(FileOp::Sync) {
+            let write = executor::with(|reactor| reactor.driver().write(&self.open, data, position, 0));
+            return Commit { length, stage: Stage::Writing { write, synced: Err(error) } };
+        }
         let stage = executor::with(|reactor| match how {
             SyncMethod::LinkedFdatasync => {
                 let (write, sync) = reactor.driver().write_then_sync(&self.open, data, position);
@@ -282,6 +304,7 @@ impl File {
     }
 
     async fn sync(&self, flags: FsyncFlags) -> io::Result<()> {
+        self.tag.check(FileOp::Sync)?;
         let operation = executor::with(|reactor| reactor.driver().sync(&self.open, flags));
         outcome(operation.await.result).map(drop)
     }
@@ -298,6 +321,7 @@ impl File {
 
     /// Reserves disk space for a range, growing the file if it ends earlier (`fallocate`). The range reads as zeros.
     pub async fn allocate(&self, position: u64, length: u64) -> io::Result<()> {
+        self.tag.check(FileOp::Allocate)?;
         let operation = executor::with(|reactor| reactor.driver().allocate(&self.open, position, length));
         outcome(operation.await.result).map(drop)
     }
@@ -306,6 +330,7 @@ impl File {
     // Async, so that a kernel that has the operation on the ring, and the simulator, can wait.
     #[allow(clippy::unused_async)]
     pub async fn set_len(&self, length: u64) -> io::Result<()> {
+        self.tag.check(FileOp::Write)?;
         ring_file::set_length(&self.open, length)
     }
 
@@ -317,12 +342,12 @@ impl File {
 
     /// A handle for other reactors.
     pub fn share(&self) -> SharedFile {
-        SharedFile { open: self.open.clone() }
+        SharedFile { open: self.open.clone(), tag: self.tag.clone() }
     }
 
     /// The file behind a shared handle, for use on this reactor.
     pub fn from_shared(shared: SharedFile) -> Self {
-        Self { open: shared.open, not_send: PhantomData }
+        Self { open: shared.open, tag: shared.tag, not_send: PhantomData }
     }
 }
 

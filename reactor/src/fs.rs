@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::executor;
+use crate::faults::{FileOp, check};
 use crate::limits::BUFFER_ALIGNMENT;
 use crate::ring::ops::Keep;
 use crate::sys::{self, outcome};
@@ -45,6 +46,7 @@ pub struct Metadata {
 pub async fn create_dir_all(path: &Path) -> io::Result<()> {
     let mut missing = vec![path.to_path_buf()];
     while let Some(dir) = missing.pop() {
+        check(FileOp::Open, &dir)?;
         let made = executor::with(|reactor| reactor.driver().make_dir(&dir))?;
         match outcome(made.await.result) {
             Ok(_) => {}
@@ -74,6 +76,7 @@ pub async fn sync_dir(path: &Path) -> io::Result<()> {
 
 /// Removes a file. Its blocks are freed when nobody has it open any more.
 pub async fn remove_file(path: &Path) -> io::Result<()> {
+    check(FileOp::Unlink, path)?;
     let operation = executor::with(|reactor| reactor.driver().unlink(path, 0))?;
     outcome(operation.await.result).map(drop)
 }
@@ -106,6 +109,7 @@ pub async fn remove_dir_all(path: &Path) -> io::Result<()> {
 
 /// Gives a file or folder another name, replacing a file that has it.
 pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    check(FileOp::Rename, from)?;
     let operation = executor::with(|reactor| reactor.driver().rename(from, to))?;
     outcome(operation.await.result).map(drop)
 }

@@ -35,6 +35,7 @@
 mod buffer;
 mod builder;
 mod executor;
+pub mod faults;
 mod file;
 pub mod fs;
 pub mod limits;

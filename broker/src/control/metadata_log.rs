@@ -15,6 +15,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use reactor::faults::{FileOp, check};
+
 use crate::control::frame::{FileHeader, FileKind, HEADER_BYTES};
 use crate::control::limits::{FRAME_BYTES_MAX, LOG_BYTES_BEFORE_SNAPSHOT, SNAPSHOT_FRAME_RECORDS};
 use crate::control::random;
@@ -129,12 +131,13 @@ impl MetadataLog {
         let mut bytes = Vec::new();
         self.header.put_frame(&mut bytes, self.sequence + 1, &payload);
         let path = path_of(&self.dir, self.header.base, "log");
-        if let Err(error) = self.file.write_all(&bytes) {
+        let written = check(FileOp::Write, &path).and_then(|()| self.file.write_all(&bytes));
+        if let Err(error) = written {
             // A full disk is no fault: what came of the frame is taken back, and the next request may try again.
             self.poisoned = self.file.set_len(self.log_bytes).is_err();
             return Err(LogError::Io(path, error));
         }
-        if let Err(error) = self.file.sync_data() {
+        if let Err(error) = check(FileOp::Sync, &path).and_then(|()| self.file.sync_data()) {
             self.poisoned = true;
             return Err(LogError::Io(path, error));
         }

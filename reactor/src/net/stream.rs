@@ -208,6 +208,7 @@ impl TcpStream {
     /// # Errors
     /// `UnexpectedEof` if the file ends earlier: what was announced to the peer cannot be kept, close the connection.
     pub async fn send_file(&self, file: &SharedFile, position: u64, length: u64) -> io::Result<()> {
+        file.tag().check(crate::faults::FileOp::Read)?;
         let mut sending = Sending::new(self)?;
         send_file::send(&self.socket, file.open_file(), position, length).await?;
         sending.done();
