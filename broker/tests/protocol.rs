@@ -15,6 +15,7 @@ use wire::kafka::batch_builder::{BatchBuilder, NewRecord, Producer};
 use wire::kafka::compression::Codec;
 use wire::kafka::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use wire::kafka::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
+use wire::kafka::describe_log_dirs::DescribeLogDirsRequest;
 use wire::kafka::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use wire::kafka::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use wire::kafka::metadata::{MetadataRequest, MetadataRequestTopic};
@@ -344,6 +345,7 @@ fn a_retry_of_an_idempotent_producer_is_appended_once() {
     assert_eq!(client.produce("idempotent", -1, Some(numbered(2, 0))).base_offset, 2);
     let retried = client.produce("idempotent", -1, Some(numbered(0, 0)));
     assert_eq!((retried.error_code, retried.base_offset), (0, 0));
+    assert_eq!(retried.log_append_time_ms, 1_000, "Kafka names the largest timestamp of the batch");
     assert_eq!(client.produce("idempotent", -1, Some(numbered(9, 0))).error_code, 45, "a gap");
     assert_eq!(
         client.produce("idempotent", -1, Some(numbered(0, 1))).base_offset,
@@ -352,6 +354,44 @@ fn a_retry_of_an_idempotent_producer_is_appended_once() {
     );
     assert_eq!(client.produce("idempotent", -1, Some(numbered(4, 0))).error_code, 47, "a stale epoch");
     assert_eq!(client.fetch("idempotent", 0, 0).responses[0].partitions[0].high_watermark, 6);
+}
+
+#[test]
+fn a_batch_that_the_log_refuses_is_answered_with_the_logs_start() {
+    let mut client = Client::new();
+    // Partitions on every shard, so that some of these answers come over the mesh.
+    client.create("start-named", 4);
+    let numbered = |base_sequence: i32, epoch: i16| {
+        build(BatchBuilder::new(Codec::None).producer(Producer { id: 7, epoch, base_sequence }), &["a"])
+    };
+    let control = build(BatchBuilder::new(Codec::None).control(), &["a"]);
+    let mut future = BatchBuilder::new(Codec::None);
+    future.push(&NewRecord { timestamp: i64::MAX / 2, value: Some(b"x"), ..Default::default() });
+    let future = future.build().expect("a batch");
+    let mut broken = numbered(1, 1).to_vec();
+    *broken.last_mut().expect("bytes") ^= 1;
+    for index in 0..4 {
+        let mut produce = |records: Bytes| {
+            let answer = client.ask(9, &produce_request("start-named", index, -1, Some(records)));
+            let answer = answer.responses[0].partition_responses[0].clone();
+            (answer.error_code, answer.base_offset, answer.log_start_offset)
+        };
+        assert_eq!(produce(numbered(0, 1)), (0, 0, 0));
+        assert_eq!(produce(numbered(9, 1)), (45, -1, 0), "a gap");
+        assert_eq!(produce(numbered(1, 0)), (47, -1, 0), "a stale epoch");
+        assert_eq!(produce(control.clone()), (87, -1, 0), "a control batch");
+        assert_eq!(produce(future.clone()), (32, -1, 0), "a record of the future");
+        assert_eq!(produce(Bytes::from(broken.clone())), (2, -1, -1), "a CRC is checked before the log");
+        assert_eq!(produce(Bytes::new()), (87, -1, -1), "so is that there is a batch");
+    }
+}
+
+#[test]
+fn log_dirs_tell_their_room() {
+    let answer = Client::new().ask(5, &DescribeLogDirsRequest { topics: None });
+    let dir = &answer.results[0];
+    assert!(dir.usable_bytes > 0, "{dir:?}");
+    assert!(dir.total_bytes >= dir.usable_bytes, "{dir:?}");
 }
 
 #[test]

@@ -194,6 +194,20 @@ pub fn lock(dir: &Path, name: &str, note: &str) -> io::Result<DirLock> {
 
 /// Bytes that may still be written to the file system of a path by this user.
 pub fn free_space(path: &Path) -> io::Result<u64> {
+    space(path).map(|space| space.free_bytes)
+}
+
+/// Room of a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that may still be written without privilege.
+    pub free_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+}
+
+/// Room of the file system under a path.
+pub fn space(path: &Path) -> io::Result<Space> {
     let path = std::ffi::CString::new(path.as_os_str().as_bytes())
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a path contains a zero byte"))?;
     let mut space = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
@@ -201,7 +215,7 @@ pub fn free_space(path: &Path) -> io::Result<u64> {
     sys::check(unsafe { libc::statvfs(path.as_ptr(), space.as_mut_ptr()) }.into())?;
     // SAFETY: written by the kernel, which said so.
     let space = unsafe { space.assume_init() };
-    Ok(space.f_bavail * space.f_frsize)
+    Ok(Space { free_bytes: space.f_bavail * space.f_frsize, total_bytes: space.f_blocks * space.f_frsize })
 }
 
 /// Whether the block device under a path can make a single write durable by itself (FUA), or has no volatile cache that

@@ -44,13 +44,13 @@ pub async fn handle(
         DescribeLogDirsTopic { name, partitions }
     });
     let dir = context.config.data_dir();
-    let usable = reactor::fs::free_space(dir).map_or(-1, |bytes| bytes as i64);
+    let space = reactor::fs::space(dir).ok();
     let result = DescribeLogDirsResult {
         error_code: 0,
         log_dir: Str::from(dir.display().to_string()),
         topics: topics.collect(),
-        total_bytes: -1,
-        usable_bytes: usable,
+        total_bytes: space.map_or(-1, |space| space.total_bytes as i64),
+        usable_bytes: space.map_or(-1, |space| space.free_bytes as i64),
         is_cordoned: false,
     };
     answer(request, &DescribeLogDirsResponse { results: vec![result], ..Default::default() })

@@ -24,7 +24,7 @@ use crate::config::store::RecordValidation;
 use crate::metadata::ids::ShardId;
 use crate::shard::partition::{AppendError, Appended, Partition};
 use crate::shard::shard::Target;
-use crate::shard::validate::{self, Checked, Depth, Rejection};
+use crate::shard::validate::{self, Checked, Depth, FoundIn, Rejection};
 use crate::shard::{Acks, PartitionId};
 
 /// Appends for partitions of one other shard.
@@ -35,11 +35,18 @@ pub struct ProduceCall {
 }
 
 /// What became of one batch, when it is known for good.
-pub type AppendOutcome = Result<Outcome, AppendError>;
+type AppendOutcome = Result<Outcome, Failed>;
+
+/// An append that failed, and what its answer says of the log.
+#[derive(Debug, Clone)]
+struct Failed {
+    error: AppendError,
+    log_start_offset: i64,
+}
 
 /// An append that is durable.
 #[derive(Debug, Clone, Copy)]
-pub struct Outcome {
+struct Outcome {
     base_offset: i64,
     append_time_ms: i64,
     log_start_offset: i64,
@@ -56,6 +63,8 @@ struct PartitionError {
     code: ErrorCode,
     message: Option<String>,
     records: Vec<(i32, String)>,
+    /// -1 unless the log judged the batch.
+    log_start_offset: i64,
 }
 
 struct RemoteCall {
@@ -139,7 +148,7 @@ impl<'a> Staging<'a> {
         };
         let checked = match validate::check(records, &target.config, version, depth) {
             Ok(checked) => checked,
-            Err(rejection) => return Slot::rejected(rejection),
+            Err(rejection) => return self.rejected(&target, rejection).await,
         };
         if target.shard != self.context.shard.index {
             return self.defer(target.shard, target.id, checked);
@@ -149,8 +158,24 @@ impl<'a> Staging<'a> {
         };
         match partition.append(&checked).await {
             Ok(appended) => Slot::Local { partition, appended },
-            Err(error) => Slot::append_failed(&error),
+            Err(error) => Slot::append_failed(&Failed::of(&partition, error)),
         }
+    }
+
+    /// A batch that is not sent to its owner. What Kafka finds in the records is answered with the owner's log start.
+    async fn rejected(&self, target: &Target, rejection: Rejection) -> Slot {
+        let Rejection { found_in, code, message, records } = rejection;
+        let id = target.id;
+        let log_start_offset = match found_in {
+            FoundIn::Request => -1,
+            FoundIn::Records => {
+                let start = move |owner: Rc<Context>| async move {
+                    owner.shard.partition(id).map_or(-1, |partition| partition.log_start_offset())
+                };
+                self.context.on_shard(target.shard, start).await.unwrap_or(-1)
+            }
+        };
+        Slot::Known(Err(PartitionError { code, message: Some(message), records, log_start_offset }))
     }
 
     fn defer(&mut self, shard: ShardId, id: PartitionId, checked: Checked) -> Slot {
@@ -180,22 +205,33 @@ impl<'a> Staging<'a> {
 
 impl Slot {
     fn failed(code: ErrorCode) -> Slot {
-        Slot::Known(Err(PartitionError { code, message: None, records: Vec::new() }))
+        Slot::Known(Err(PartitionError { code, message: None, records: Vec::new(), log_start_offset: -1 }))
     }
 
-    fn rejected(rejection: Rejection) -> Slot {
-        let Rejection { code, message, records } = rejection;
-        Slot::Known(Err(PartitionError { code, message: Some(message), records }))
-    }
-
-    fn append_failed(error: &AppendError) -> Slot {
-        Slot::Known(Err(PartitionError::from_append(error)))
+    fn append_failed(failed: &Failed) -> Slot {
+        Slot::Known(Err(PartitionError::from_append(failed)))
     }
 }
 
 impl PartitionError {
-    fn from_append(error: &AppendError) -> PartitionError {
-        PartitionError { code: error.code(), message: error.message(), records: Vec::new() }
+    fn from_append(Failed { error, log_start_offset }: &Failed) -> PartitionError {
+        PartitionError {
+            code: error.code(),
+            message: error.message(),
+            records: Vec::new(),
+            log_start_offset: *log_start_offset,
+        }
+    }
+}
+
+impl Failed {
+    /// The owner is not here (any more).
+    const NOT_LEADER: Failed = Failed { error: AppendError::NotLeader, log_start_offset: -1 };
+
+    fn of(partition: &Partition, error: AppendError) -> Failed {
+        let log_start_offset =
+            if error.is_verdict_on_the_batch() { partition.log_start_offset() } else { -1 };
+        Failed { error, log_start_offset }
     }
 }
 
@@ -205,10 +241,11 @@ pub async fn serve_lane(context: Rc<Context>, calls: Receiver<ProduceCall>) {
         let mut staged = Vec::with_capacity(call.appends.len());
         for (id, checked) in call.appends {
             staged.push(match context.shard.partition(id) {
-                Some(partition) => {
-                    partition.append(&checked).await.map(|appended| (partition.clone(), appended))
-                }
-                None => Err(AppendError::NotLeader),
+                Some(partition) => match partition.append(&checked).await {
+                    Ok(appended) => Ok((partition, appended)),
+                    Err(error) => Err(Failed::of(&partition, error)),
+                },
+                None => Err(Failed::NOT_LEADER),
             });
         }
         let Some(answer) = call.answer else { continue };
@@ -217,7 +254,7 @@ pub async fn serve_lane(context: Rc<Context>, calls: Receiver<ProduceCall>) {
             for append in staged {
                 outcomes.push(match append {
                     Ok((partition, appended)) => Outcome::wait(&partition, appended).await,
-                    Err(error) => Err(error),
+                    Err(failed) => Err(failed),
                 });
             }
             let _ = answer.send(outcomes);
@@ -228,8 +265,10 @@ pub async fn serve_lane(context: Rc<Context>, calls: Receiver<ProduceCall>) {
 
 impl Outcome {
     async fn wait(partition: &Partition, appended: Appended) -> AppendOutcome {
-        partition.durable(appended).await?;
-        Ok(Outcome::of(partition, appended))
+        match partition.durable(appended).await {
+            Ok(()) => Ok(Outcome::of(partition, appended)),
+            Err(error) => Err(Failed::of(partition, error)),
+        }
     }
 
     fn of(partition: &Partition, appended: Appended) -> Outcome {
@@ -297,8 +336,8 @@ impl RemoteCall {
     fn outcome(&self, index: usize) -> Result<Outcome, PartitionError> {
         match self.outcomes.as_ref().and_then(|outcomes| outcomes.get(index)) {
             Some(Ok(outcome)) => Ok(*outcome),
-            Some(Err(error)) => Err(PartitionError::from_append(error)),
-            None => Err(PartitionError::from_append(&AppendError::NotLeader)),
+            Some(Err(failed)) => Err(PartitionError::from_append(failed)),
+            None => Err(PartitionError::from_append(&Failed::NOT_LEADER)),
         }
     }
 }
@@ -318,7 +357,7 @@ fn partition_response(index: i32, result: Result<Outcome, PartitionError>) -> Pa
             error_code: error.code.code(),
             base_offset: -1,
             log_append_time_ms: -1,
-            log_start_offset: -1,
+            log_start_offset: error.log_start_offset,
             record_errors: error.records.into_iter().map(record_error).collect(),
             error_message: error.message.map(Str::from),
             ..Default::default()

@@ -30,7 +30,7 @@ pub struct Appended {
     pub base_offset: Offset,
     /// Offset of its last record.
     pub last_offset: Offset,
-    /// The broker's time if the topic stamps with it, or -1.
+    /// The broker's time if the topic stamps with it, or -1; for a retry the largest timestamp of its original.
     pub append_time_ms: i64,
     /// The commit to wait for; `None` for a retry of a batch that the log has already.
     commit: Option<Ticket>,
@@ -60,6 +60,16 @@ impl AppendError {
             AppendError::InvalidProducerEpoch => ErrorCode::InvalidProducerEpoch,
             AppendError::Stage(error) => stage_code(error),
             AppendError::Storage(error) => storage_code(error),
+        }
+    }
+
+    /// Whether the log judged the batch, so that Kafka's answer names the log's start.
+    pub fn is_verdict_on_the_batch(&self) -> bool {
+        match self {
+            AppendError::OutOfOrderSequence
+            | AppendError::InvalidProducerEpoch
+            | AppendError::Stage(StageError::Invalid) => true,
+            AppendError::NotLeader | AppendError::Stage(_) | AppendError::Storage(_) => false,
         }
     }
 
@@ -221,7 +231,8 @@ impl Partition {
             ProducerCheck::Duplicate(original) => Ok(Some(Appended {
                 base_offset: original.base_offset,
                 last_offset: original.last_offset,
-                append_time_ms: batch.append_time_ms,
+                // Kafka 4.3 answers this whatever clock the topic has.
+                append_time_ms: original.timestamp.0,
                 commit: None,
             })),
             ProducerCheck::OutOfOrderSequence { .. } => Err(AppendError::OutOfOrderSequence),

@@ -35,9 +35,20 @@ pub struct Checked {
     pub append_time_ms: i64,
 }
 
+/// Where Kafka looks for a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FoundIn {
+    /// The request, before its partition's log is looked at: the answer names no log start.
+    Request,
+    /// The records, as they are about to be appended: the answer names the log start.
+    Records,
+}
+
 /// A batch that is refused: the partition's error in the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
+    /// Which check it failed.
+    pub found_in: FoundIn,
     /// Kafka's code.
     pub code: ErrorCode,
     /// What the client is told beside it.
@@ -48,7 +59,7 @@ pub struct Rejection {
 
 impl Rejection {
     fn new(code: ErrorCode, message: impl Into<String>) -> Rejection {
-        Rejection { code, message: message.into(), records: Vec::new() }
+        Rejection { found_in: FoundIn::Request, code, message: message.into(), records: Vec::new() }
     }
 }
 
@@ -197,28 +208,34 @@ fn not_one_batch(error: &BatchError, version: i16) -> Rejection {
 }
 
 fn malformed(error: &BatchError) -> Rejection {
-    let code = match error {
-        BatchError::Length(_) | BatchError::Magic(_) | BatchError::Crc { .. } => ErrorCode::CorruptMessage,
-        BatchError::Codec(_) => ErrorCode::UnsupportedCompressionType,
-        BatchError::TooLarge { .. } => ErrorCode::MessageTooLarge,
-        BatchError::Short { .. }
-        | BatchError::Truncated { .. }
-        | BatchError::SeveralBatches
-        | BatchError::Compressed { .. }
-        | BatchError::Record { .. }
-        | BatchError::TrailingBytes => ErrorCode::InvalidRecord,
+    let (code, found_in) = match error {
+        BatchError::Length(_) | BatchError::Magic(_) | BatchError::Crc { .. } => {
+            (ErrorCode::CorruptMessage, FoundIn::Request)
+        }
+        BatchError::TooLarge { .. } => (ErrorCode::MessageTooLarge, FoundIn::Request),
+        BatchError::Short { .. } | BatchError::Truncated { .. } | BatchError::SeveralBatches => {
+            (ErrorCode::InvalidRecord, FoundIn::Request)
+        }
+        BatchError::Codec(_) => (ErrorCode::UnsupportedCompressionType, FoundIn::Records),
+        BatchError::Compressed { .. } | BatchError::Record { .. } | BatchError::TrailingBytes => {
+            (ErrorCode::InvalidRecord, FoundIn::Records)
+        }
     };
-    Rejection::new(code, error.to_string())
+    Rejection { found_in, ..Rejection::new(code, error.to_string()) }
 }
 
 fn refused(refusal: Refusal) -> Rejection {
     match refusal {
         Refusal::Malformed(error) => malformed(&error),
-        Refusal::Batch(rule) => Rejection::new(ErrorCode::InvalidRecord, batch_rule(rule)),
+        Refusal::Batch(rule) => Rejection {
+            found_in: FoundIn::Records,
+            ..Rejection::new(ErrorCode::InvalidRecord, batch_rule(rule))
+        },
         Refusal::Records(records) => {
             let by_time = records.iter().any(|record| !matches!(record.rule, RecordRule::KeyMissing));
             let code = if by_time { ErrorCode::InvalidTimestamp } else { ErrorCode::InvalidRecord };
             Rejection {
+                found_in: FoundIn::Records,
                 code,
                 message: "One or more records have been rejected".to_owned(),
                 records: records.into_iter().map(record_rule).collect(),
