@@ -34,6 +34,10 @@ pub(crate) struct Segment {
     pub(crate) first_timestamp: Timestamp,
     /// Largest timestamp and the last offset of the batch that brought it.
     pub(crate) largest: Option<(Timestamp, Offset)>,
+    /// By the broker's clock: the first append since the segment began or was recovered, and the last. A segment
+    /// whose records have no timestamps rolls by the one and ages by the other, as Kafka's do by their files' times.
+    pub(crate) opened: Timestamp,
+    pub(crate) touched: Timestamp,
     /// Writes below are complete; a multiple of the block.
     pub(crate) written: u64,
     /// Bytes below are durable in the file.
@@ -50,6 +54,8 @@ pub(crate) struct Arrival {
     pub(crate) bytes: u64,
     pub(crate) last_offset: Offset,
     pub(crate) max_timestamp: Timestamp,
+    /// The broker's clock.
+    pub(crate) now: Timestamp,
 }
 
 impl Segment {
@@ -60,6 +66,8 @@ impl Segment {
             next_offset: base.offset(),
             first_timestamp: Timestamp::NONE,
             largest: None,
+            opened: Timestamp::NONE,
+            touched: Timestamp::NONE,
             written: 0,
             safe: 0,
             allocated: 0,
@@ -68,13 +76,19 @@ impl Segment {
     }
 
     /// Whether `arrival` must begin another segment; Kafka's conditions (`LogSegment.shouldRoll`), by the batches'
-    /// timestamps.
+    /// timestamps where they have them, else by the broker's clock.
     pub(crate) fn must_roll(&self, arrival: &Arrival, config: &LogConfig) -> bool {
         if self.bytes == 0 {
             return false;
         }
-        let aged = self.first_timestamp > Timestamp::NONE
-            && arrival.max_timestamp.saturating_ms_since(self.first_timestamp) > config.segment_ms;
+        let age = if self.first_timestamp > Timestamp::NONE {
+            arrival.max_timestamp.saturating_ms_since(self.first_timestamp)
+        } else if self.opened > Timestamp::NONE {
+            arrival.now.saturating_ms_since(self.opened)
+        } else {
+            0
+        };
+        let aged = age > config.segment_ms;
         let full = self.bytes + arrival.bytes > config.segment_bytes;
         let unindexable =
             IndexedBatch::new(self.base, arrival.last_offset, Position(self.bytes), 0).is_none();
@@ -101,6 +115,10 @@ impl Segment {
         if self.bytes == 0 {
             self.first_timestamp = arrival.max_timestamp;
         }
+        if self.opened == Timestamp::NONE {
+            self.opened = arrival.now;
+        }
+        self.touched = arrival.now;
         if arrival.max_timestamp > self.largest.map_or(Timestamp::NONE, |(timestamp, _)| timestamp) {
             self.largest = Some((arrival.max_timestamp, arrival.last_offset));
         }
@@ -136,7 +154,12 @@ mod tests {
     use super::*;
 
     fn arrival(bytes: u64, last_offset: i64, timestamp: i64) -> Arrival {
-        Arrival { bytes, last_offset: Offset(last_offset), max_timestamp: Timestamp(timestamp) }
+        Arrival {
+            bytes,
+            last_offset: Offset(last_offset),
+            max_timestamp: Timestamp(timestamp),
+            now: Timestamp(0),
+        }
     }
 
     #[test]
@@ -149,6 +172,19 @@ mod tests {
         assert!(segment.must_roll(&arrival(101, 1, 150), &config), "size");
         assert!(segment.must_roll(&arrival(1, 1, 151), &config), "time");
         assert!(segment.must_roll(&arrival(1, 1 << 31, 60), &config), "offset");
+    }
+
+    #[test]
+    fn a_segment_without_timestamps_rolls_by_the_brokers_clock() {
+        let config = LogConfig { segment_ms: 100, ..LogConfig::default() };
+        let at = |now: i64, last_offset: i64| Arrival { now: Timestamp(now), ..arrival(10, last_offset, -1) };
+        let mut segment = Segment::new(SegmentBase(0));
+        segment.append(&at(5_000, 0), 4096);
+        segment.append(&at(5_050, 1), 4096);
+        assert!(!segment.must_roll(&at(5_100, 2), &config));
+        assert!(segment.must_roll(&at(5_101, 2), &config), "counted from the first append");
+        let recovered = Segment { opened: Timestamp::NONE, ..segment };
+        assert!(!recovered.must_roll(&at(9_000, 2), &config), "a recovered segment begins anew, as in Kafka");
     }
 
     #[test]

@@ -170,22 +170,22 @@ impl LogCore {
 
     /// Fixes where a batch goes, rolling the segment if it must; `None` when offsets would overflow.
     pub(crate) fn append(&mut self, arriving: &Arriving, now: Timestamp) -> Option<Slot> {
-        let arrival = self.arrival(arriving)?;
+        let arrival = self.arrival(arriving, now)?;
         if self.active().must_roll(&arrival, &self.config) {
             self.roll();
         }
-        Some(self.apply(arriving, arrival, now))
+        Some(self.apply(arriving, arrival))
     }
 
     /// A batch at the log's end; `None` when its offsets would overflow.
-    pub(crate) fn arrival(&self, arriving: &Arriving) -> Option<Arrival> {
+    pub(crate) fn arrival(&self, arriving: &Arriving, now: Timestamp) -> Option<Arrival> {
         let last_offset = self.end.checked_add(i64::from(arriving.last_offset_delta))?;
         last_offset.checked_next()?;
-        Some(Arrival { bytes: arriving.bytes, last_offset, max_timestamp: arriving.max_timestamp })
+        Some(Arrival { bytes: arriving.bytes, last_offset, max_timestamp: arriving.max_timestamp, now })
     }
 
     /// Counts a batch at the end of the active segment.
-    pub(crate) fn apply(&mut self, arriving: &Arriving, arrival: Arrival, now: Timestamp) -> Slot {
+    pub(crate) fn apply(&mut self, arriving: &Arriving, arrival: Arrival) -> Slot {
         let base_offset = self.end;
         let next_offset = Offset(arrival.last_offset.0 + 1);
         let slot = Slot { at: self.end_at(), base_offset, next_offset };
@@ -197,7 +197,7 @@ impl LogCore {
             self.epochs.assign(arriving.epoch, base_offset);
         }
         if let Some(producer) = &arriving.producer {
-            self.producers.record(producer, base_offset, now);
+            self.producers.record(producer, base_offset, arrival.now);
         }
         self.end = next_offset;
         self.changed = true;

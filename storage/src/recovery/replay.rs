@@ -269,8 +269,8 @@ impl Partial {
         if header.last_offset_delta < 0 {
             return Err("a batch with a negative length");
         }
-        let arrival = self.core.arrival(&arriving).ok_or("offsets overflow")?;
-        self.core.apply(&arriving, arrival, now);
+        let arrival = self.core.arrival(&arriving, now).ok_or("offsets overflow")?;
+        self.core.apply(&arriving, arrival);
         self.flush();
         Ok(())
     }

@@ -98,6 +98,41 @@ fn retention_by_time_and_size_drops_whole_segments_and_their_files() {
 }
 
 #[test]
+fn segments_without_timestamps_age_by_their_files() {
+    let dir = folder();
+    let (first, second) = (options(dir.path()), options(dir.path()));
+    let config = LogConfig { retention_ms: Some(3_600_000), ..small_segments() };
+    let specs = [spec_with(1, config)];
+    let again = specs.clone();
+    let now = Timestamp(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64);
+    let later = Timestamp(now.0 + 2 * 3_600_000);
+    run(move || async move {
+        let (store, _) = open(first, &specs).await;
+        let log = store.create_log(specs[0].clone()).unwrap();
+        for number in 0..40 {
+            append(&store, &log, &batch_at(&value(number, 1500), -1)).await;
+        }
+        assert_eq!(log.apply_retention(now).await.unwrap(), 0, "they are new");
+        store.close().await.unwrap();
+    });
+    // The first segments are as old as their files say.
+    let folder = dir.path().join("topics").join(format!("topic-1-{:016x}", 1));
+    let names = segment_files(dir.path(), 1, ".log");
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(7_200);
+    for name in &names[..2] {
+        std::fs::File::open(folder.join(name)).unwrap().set_modified(old).unwrap();
+    }
+    run(move || async move {
+        let (store, _) = open(second, &again).await;
+        let log = store.create_log(again[0].clone()).unwrap();
+        assert_eq!(log.apply_retention(now).await.unwrap(), 2);
+        assert!(log.apply_retention(later).await.unwrap() > 0, "in time all of them go");
+        assert_eq!((log.start_offset(), log.size_bytes()), (Offset(40), 0));
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
 fn deleted_records_stay_deleted_after_a_kill() {
     let dir = folder();
     let (first, second) = (options(dir.path()), options(dir.path()));
