@@ -24,6 +24,11 @@ pub fn is_aligned(slice: &[u8]) -> bool {
     slice.as_ptr().addr().is_multiple_of(BUFFER_ALIGNMENT) && slice.len().is_multiple_of(BUFFER_ALIGNMENT)
 }
 
+#[cfg(feature = "simulator")]
+pub(crate) fn is_aligned_to(slice: &[u8], alignment: usize) -> bool {
+    slice.as_ptr().addr().is_multiple_of(alignment) && slice.len().is_multiple_of(alignment)
+}
+
 /// An aligned buffer of [`FIXED_BUFFER_BYTES`], in memory that is registered with the reactor's ring if there is any left, or
 /// else in plain memory. Writes from registered memory cost the kernel less; nothing else differs.
 #[derive(Debug)]

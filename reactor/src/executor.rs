@@ -14,8 +14,9 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use crate::driver::Driver;
 use crate::limits::{BACKGROUND_BUDGET, LATENCY_BUDGET};
-use crate::ring::{Driver, DriverOptions, Wait};
+use crate::ring::{DriverOptions, Wait};
 use crate::stats::Counters;
 use crate::sys;
 use crate::task::{Body, Priority, Task, Tasks};
@@ -122,18 +123,7 @@ where
             return Err(error);
         }
     };
-    let reactor = Rc::new(Reactor {
-        shared,
-        tasks: RefCell::new(Tasks::new(shared)),
-        timers: RefCell::new(Timers::default()),
-        driver,
-        turn_end: Cell::new(Instant::from_ns(0)),
-        yielded: RefCell::new(Vec::new()),
-        remote: RefCell::new(Vec::new()),
-        random: Cell::new(sys::random_seed() | 1),
-        spin,
-        counters: Counters::default(),
-    });
+    let reactor = Rc::new(Reactor::new(shared, driver, spin, sys::random_seed()));
     let _current = Enter::new(&reactor);
     let _shutdown = Shutdown(&reactor);
     let task = crate::task::spawn(Priority::Latency, "main", main());
@@ -141,6 +131,21 @@ where
 }
 
 impl Reactor {
+    fn new(shared: &'static Shared, driver: Driver, spin: Duration, seed: u64) -> Self {
+        Self {
+            shared,
+            tasks: RefCell::new(Tasks::new(shared)),
+            timers: RefCell::new(Timers::default()),
+            driver,
+            turn_end: Cell::new(Instant::from_ns(0)),
+            yielded: RefCell::new(Vec::new()),
+            remote: RefCell::new(Vec::new()),
+            random: Cell::new(seed | 1),
+            spin,
+            counters: Counters::default(),
+        }
+    }
+
     pub(crate) fn id(&self) -> u16 {
         self.shared.id()
     }
@@ -262,6 +267,8 @@ impl Reactor {
             let id = running.id;
             let waker = wake::waker(self.shared.id(), id);
             let ready = running.body.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+            #[cfg(feature = "simulator")]
+            crate::sim::spend();
             let before = now;
             now = time::now();
             self.counters.polled(running.name, now.since(before));
@@ -333,3 +340,69 @@ impl Reactor {
         }
     }
 }
+
+/// What the simulator does with reactors.
+#[cfg(feature = "simulator")]
+mod simulated {
+    use super::{Driver, Duration, Enter, Instant, Rc, Reactor, Shared, io};
+    use crate::ring::ops::{Completion, Keep};
+    use crate::sys::outcome;
+    use bytes::Bytes;
+
+    impl Reactor {
+        /// A reactor that the simulator gives its turns.
+        pub(crate) fn simulated(driver: crate::sim::Driver, seed: u64) -> Rc<Self> {
+            let Ok(shared) = Shared::take() else { panic!("too many reactors in this process") };
+            Rc::new(Self::new(shared, Driver::Sim(driver), Duration::ZERO, seed))
+        }
+
+        /// True if a turn would do something.
+        pub(crate) fn wants_turn(&self, now: Instant) -> bool {
+            self.is_runnable()
+                || self.shared.has_remote()
+                || self.next_deadline().is_some_and(|deadline| deadline <= now)
+        }
+
+        pub(crate) fn next_deadline(&self) -> Option<Instant> {
+            self.timers.borrow_mut().next_deadline()
+        }
+    }
+
+    /// Runs `f` as on the reactor's thread.
+    pub(crate) fn enter<T>(reactor: &Rc<Reactor>, f: impl FnOnce() -> T) -> T {
+        let _current = Enter::new(reactor);
+        f()
+    }
+
+    /// One turn of a reactor.
+    pub(crate) fn turn(reactor: &Rc<Reactor>) {
+        enter(reactor, || reactor.run_tasks());
+    }
+
+    /// Drops everything of a reactor and gives its id back.
+    pub(crate) fn end(reactor: &Rc<Reactor>) {
+        enter(reactor, || {
+            let mut from = 0;
+            loop {
+                let body = reactor.tasks.borrow_mut().take_any(&mut from);
+                let Some(body) = body else { break };
+                drop(body);
+            }
+        });
+        let mut left = Vec::new();
+        reactor.shared.take_remote(&mut left);
+        reactor.shared.give_back();
+    }
+
+    /// The bytes that a read gave.
+    pub(crate) fn completed_read(completion: Completion) -> io::Result<Bytes> {
+        let count = outcome(completion.result)?;
+        let Keep::Read(_, mut buffer) = completion.keep else { panic!("a read gives its buffer back") };
+        // SAFETY: the simulator has written this many bytes.
+        unsafe { buffer.set_len(count) };
+        Ok(buffer.freeze())
+    }
+}
+
+#[cfg(feature = "simulator")]
+pub(crate) use simulated::{completed_read, end, enter, turn};

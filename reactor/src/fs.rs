@@ -83,7 +83,7 @@ pub async fn remove_file(path: &Path) -> io::Result<()> {
 
 /// Removes a folder with everything in it. Symbolic links are removed, not followed.
 pub async fn remove_dir_all(path: &Path) -> io::Result<()> {
-    if std::fs::symlink_metadata(path)?.is_symlink() {
+    if is_symlink(path)? {
         return remove_file(path).await;
     }
     let mut dirs = vec![(path.to_path_buf(), false)];
@@ -107,6 +107,14 @@ pub async fn remove_dir_all(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+fn is_symlink(path: &Path) -> io::Result<bool> {
+    #[cfg(feature = "simulator")]
+    if crate::sim::is_running() {
+        return Ok(false);
+    }
+    std::fs::symlink_metadata(path).map(|metadata| metadata.is_symlink())
+}
+
 /// Gives a file or folder another name, replacing a file that has it.
 pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
     check(FileOp::Rename, from)?;
@@ -116,6 +124,10 @@ pub async fn rename(from: &Path, to: &Path) -> io::Result<()> {
 
 /// The names in a folder, sorted. Blocks the thread: for start-up and tools (the ring has no operation for it).
 pub fn read_dir(path: &Path) -> io::Result<Vec<DirEntry>> {
+    #[cfg(feature = "simulator")]
+    if let Some(disk) = crate::sim::current_disk() {
+        return disk.borrow().read_dir(path);
+    }
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
@@ -158,7 +170,7 @@ pub async fn exists(path: &Path) -> io::Result<bool> {
 /// A lock on a folder, held by one process at a time; released when dropped, or when the process dies.
 #[derive(Debug)]
 pub struct DirLock {
-    _file: std::fs::File,
+    _file: Option<std::fs::File>,
     path: PathBuf,
 }
 
@@ -176,6 +188,10 @@ impl DirLock {
 /// `WouldBlock` if another process holds the lock; the message has the note that it left.
 pub fn lock(dir: &Path, name: &str, note: &str) -> io::Result<DirLock> {
     let path = dir.join(name);
+    #[cfg(feature = "simulator")]
+    if crate::sim::is_running() {
+        return Ok(DirLock { _file: None, path });
+    }
     let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
     // SAFETY: no pointers; the file is open.
     let answer = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
@@ -189,7 +205,7 @@ pub fn lock(dir: &Path, name: &str, note: &str) -> io::Result<DirLock> {
     }
     file.set_len(0)?;
     std::io::Write::write_all(&mut &file, note.as_bytes())?;
-    Ok(DirLock { _file: file, path })
+    Ok(DirLock { _file: Some(file), path })
 }
 
 /// Bytes that may still be written to the file system of a path by this user.
@@ -208,6 +224,11 @@ pub struct Space {
 
 /// Room of the file system under a path.
 pub fn space(path: &Path) -> io::Result<Space> {
+    #[cfg(feature = "simulator")]
+    if let Some(disk) = crate::sim::current_disk() {
+        let free_bytes = disk.borrow().free_space();
+        return Ok(Space { free_bytes, total_bytes: disk.borrow().capacity() });
+    }
     let path = std::ffi::CString::new(path.as_os_str().as_bytes())
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a path contains a zero byte"))?;
     let mut space = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
@@ -221,6 +242,10 @@ pub fn space(path: &Path) -> io::Result<Space> {
 /// Whether the block device under a path can make a single write durable by itself (FUA), or has no volatile cache that
 /// would need it. `None`: not known, for instance because there is no block device.
 pub fn device_has_fua(path: &Path) -> io::Result<Option<bool>> {
+    #[cfg(feature = "simulator")]
+    if let Some(disk) = crate::sim::current_disk() {
+        return Ok(disk.borrow().has_fua());
+    }
     let device = std::fs::metadata(path)?.dev();
     let name = format!("/sys/dev/block/{}:{}", libc::major(device), libc::minor(device));
     for queue in ["queue", "../queue"] {

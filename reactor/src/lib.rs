@@ -34,6 +34,7 @@
 
 mod buffer;
 mod builder;
+mod driver;
 mod executor;
 pub mod faults;
 mod file;
@@ -42,6 +43,8 @@ pub mod limits;
 mod net;
 mod ring;
 pub mod signal;
+#[cfg(feature = "simulator")]
+pub mod sim;
 mod stats;
 pub mod sync;
 mod sys;
@@ -53,6 +56,8 @@ mod wake;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+#[cfg(feature = "simulator")]
+pub(crate) use buffer::is_aligned_to;
 pub use buffer::{FixedBuffer, aligned, fixed_buffer, is_aligned};
 pub use builder::{Builder, JoinHandle};
 pub use file::{Commit, File, OpenOptions, SharedFile, SyncMethod};

@@ -53,11 +53,19 @@ impl std::ops::Sub for Instant {
 
 /// The monotonic clock, read now. Also works outside a reactor.
 pub fn now() -> Instant {
+    #[cfg(feature = "simulator")]
+    if let Some(ns) = crate::sim::clock::now_ns() {
+        return Instant(ns);
+    }
     Instant(sys::monotonic_ns())
 }
 
 /// Milliseconds since 1970 of the wall clock. For timestamps that others see, never for measuring time.
 pub fn wall_clock_ms() -> i64 {
+    #[cfg(feature = "simulator")]
+    if let Some(ns) = crate::sim::clock::now_ns() {
+        return crate::sim::clock::wall_ms(ns);
+    }
     (sys::realtime_ns() / 1_000_000) as i64
 }
 

@@ -60,8 +60,8 @@ impl TcpListener {
                 return Err(io::Error::new(io::ErrorKind::NotConnected, "the listener was closed"));
             }
             match self.queue.take() {
-                Some(Ok(descriptor)) => {
-                    let stream = TcpStream::new(Rc::new(Socket::new(descriptor)));
+                Some(Ok(socket)) => {
+                    let stream = TcpStream::new(Rc::new(socket));
                     // A peer that has reset the connection meanwhile has no address: it is gone.
                     if let Ok(peer) = stream.peer_addr() {
                         return Ok((stream, peer));

@@ -23,16 +23,37 @@ pub(crate) struct OpenFile {
     pub(crate) direct: bool,
     /// Where the last bytes ended that had to be fetched from the disk, and when that was (nanoseconds).
     missed: [AtomicU64; 2],
+    /// A simulated disk has it.
+    #[cfg(feature = "simulator")]
+    pub(crate) simulated: Option<crate::sim::disk::Handle>,
 }
 
 impl OpenFile {
     pub(crate) fn new(descriptor: OwnedFd, direct: bool) -> Self {
-        Self { descriptor: Some(descriptor), direct, missed: [const { AtomicU64::new(0) }; 2] }
+        let mut file = Self::without_descriptor(direct);
+        file.descriptor = Some(descriptor);
+        file
+    }
+
+    fn without_descriptor(direct: bool) -> Self {
+        Self {
+            descriptor: None,
+            direct,
+            missed: [const { AtomicU64::new(0) }; 2],
+            #[cfg(feature = "simulator")]
+            simulated: None,
+        }
     }
 
     /// Takes over the descriptor that an open operation returned.
     pub(crate) fn from_result(result: i32, direct: bool) -> io::Result<Self> {
         let descriptor = sys::outcome(result)?;
+        #[cfg(feature = "simulator")]
+        if let Some(handle) = crate::sim::Driver::handle_of_result(result) {
+            let mut file = Self::without_descriptor(direct);
+            file.simulated = Some(handle);
+            return Ok(file);
+        }
         // SAFETY: the kernel has just opened it for us, and nobody else knows it.
         Ok(Self::new(unsafe { OwnedFd::from_raw_fd(descriptor as RawFd) }, direct))
     }
@@ -46,6 +67,7 @@ impl OpenFile {
     }
 }
 
+// With a simulated file there is no descriptor; its handle closes itself.
 impl Drop for OpenFile {
     /// Closing a file that was unlinked frees its blocks, which takes long: a kernel worker does it.
     fn drop(&mut self) {
@@ -66,7 +88,7 @@ pub(crate) struct FixedRange {
 }
 
 impl Driver {
-    fn close(&self, descriptor: OwnedFd) {
+    pub(crate) fn close(&self, descriptor: OwnedFd) {
         let raw = std::os::fd::IntoRawFd::into_raw_fd(descriptor);
         let entry = opcode::Close::new(types::Fd(raw)).build().flags(squeue::Flags::ASYNC);
         // SAFETY: no pointers, and the descriptor is now the operation's.
@@ -135,6 +157,10 @@ impl Driver {
 
 /// Sets the length of a file. Done by the calling thread: the ring's operation for it needs Linux 6.9.
 pub(crate) fn set_length(file: &OpenFile, length: u64) -> io::Result<()> {
+    #[cfg(feature = "simulator")]
+    if let Some(handle) = &file.simulated {
+        return handle.set_length(length);
+    }
     let length = i64::try_from(length).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
     // SAFETY: no pointers; the descriptor is open as long as `file`.
     sys::check(unsafe { libc::ftruncate(file.raw(), length) }.into()).map(drop)
@@ -142,6 +168,10 @@ pub(crate) fn set_length(file: &OpenFile, length: u64) -> io::Result<()> {
 
 /// The length of an open file. Does not block: its inode is in memory.
 pub(crate) fn length(file: &OpenFile) -> io::Result<u64> {
+    #[cfg(feature = "simulator")]
+    if let Some(handle) = &file.simulated {
+        return handle.length();
+    }
     let mut status = std::mem::MaybeUninit::<libc::stat>::zeroed();
     // SAFETY: `status` is a valid place for the kernel to write a stat.
     sys::check(unsafe { libc::fstat(file.raw(), status.as_mut_ptr()) }.into())?;

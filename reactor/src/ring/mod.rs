@@ -29,6 +29,7 @@ use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
 use crate::limits::DRAIN_TIME_MAX;
@@ -69,7 +70,7 @@ const MESSAGE_FAILED: u64 = SPECIAL | 1 << 32;
 /// The ring of one reactor.
 pub(crate) struct Driver {
     ring: RefCell<IoUring>,
-    pub(crate) ops: RefCell<Ops>,
+    ops: RefCell<Ops>,
     /// Completions taken from the ring and not yet handled.
     completions: RefCell<Vec<cqueue::Entry>>,
     /// Entries ever pushed, and where among them the second halves of linked pairs not yet submitted lie.
@@ -105,6 +106,16 @@ impl Driver {
         };
         driver.arm_event()?;
         Ok(driver)
+    }
+
+    pub(crate) fn ops(&self) -> &RefCell<Ops> {
+        &self.ops
+    }
+
+    /// The ring itself, where only it will do: the two kinds of driver say it alike.
+    #[cfg(not(feature = "simulator"))]
+    pub(crate) fn ring(&self) -> &Self {
+        self
     }
 
     pub(crate) fn recv_buffers(&self) -> &Rc<RecvBuffers> {
@@ -266,7 +277,8 @@ impl Driver {
         if cqueue::buffer_select(flags).is_some() {
             self.recv_buffers.take();
         }
-        let done = self.ops.borrow_mut().complete(id, result, flags, &self.recv_buffers);
+        let copy = |bid, count| Bytes::copy_from_slice(self.recv_buffers.slice(bid, count));
+        let done = self.ops.borrow_mut().complete(id, result, flags, copy);
         // Destructors and wakers run here, with nothing borrowed.
         if let Some(bid) = done.unwanted_buffer {
             self.recv_buffers.give_back(bid);

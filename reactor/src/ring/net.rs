@@ -21,16 +21,32 @@ use crate::sys;
 
 /// A socket; closed when its stream or listener and its last operation are gone.
 pub(crate) struct Socket {
-    descriptor: OwnedFd,
+    descriptor: Option<OwnedFd>,
+    /// A simulated network has it.
+    #[cfg(feature = "simulator")]
+    pub(crate) simulated: Option<crate::sim::net::Endpoint>,
 }
 
 impl Socket {
     pub(crate) fn new(descriptor: OwnedFd) -> Self {
-        Self { descriptor }
+        Self {
+            descriptor: Some(descriptor),
+            #[cfg(feature = "simulator")]
+            simulated: None,
+        }
+    }
+
+    #[cfg(feature = "simulator")]
+    pub(crate) fn simulated(endpoint: crate::sim::net::Endpoint) -> Self {
+        Self { descriptor: None, simulated: Some(endpoint) }
     }
 
     /// An unconnected TCP socket of the address' family.
     pub(crate) fn open(address: &SocketAddr) -> io::Result<Self> {
+        #[cfg(feature = "simulator")]
+        if let Some(endpoint) = crate::sim::net::Endpoint::open() {
+            return Ok(Self::simulated(endpoint));
+        }
         let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
         let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // SAFETY: no pointers.
@@ -40,7 +56,7 @@ impl Socket {
     }
 
     pub(crate) fn raw(&self) -> RawFd {
-        self.descriptor.as_raw_fd()
+        self.descriptor.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 
     fn target(&self) -> types::Fd {
@@ -48,6 +64,10 @@ impl Socket {
     }
 
     pub(crate) fn set_option(&self, level: i32, name: i32, value: i32) -> io::Result<()> {
+        #[cfg(feature = "simulator")]
+        if self.simulated.is_some() {
+            return Ok(());
+        }
         let bytes = size_of::<i32>() as libc::socklen_t;
         // SAFETY: `value` is valid for the length given.
         let code = unsafe { libc::setsockopt(self.raw(), level, name, (&raw const value).cast(), bytes) };
@@ -55,6 +75,10 @@ impl Socket {
     }
 
     pub(crate) fn bind_and_listen(&self, address: &SocketAddr, backlog: i32) -> io::Result<()> {
+        #[cfg(feature = "simulator")]
+        if let Some(endpoint) = &self.simulated {
+            return endpoint.listen(*address);
+        }
         let address = SocketAddress::from(*address);
         // SAFETY: pointer and length describe `address`, which outlives the call.
         sys::check(unsafe { libc::bind(self.raw(), address.as_ptr(), address.length) }.into())?;
@@ -64,16 +88,29 @@ impl Socket {
 
     /// `how`: one of libc's `SHUT_*`.
     pub(crate) fn shut_down(&self, how: i32) -> io::Result<()> {
+        #[cfg(feature = "simulator")]
+        if let Some(endpoint) = &self.simulated {
+            endpoint.shut_down(how);
+            return Ok(());
+        }
         // SAFETY: no pointers.
         sys::check(unsafe { libc::shutdown(self.raw(), how) }.into()).map(drop)
     }
 
     pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
+        #[cfg(feature = "simulator")]
+        if let Some(endpoint) = &self.simulated {
+            return endpoint.local_address();
+        }
         // SAFETY: the function is getsockname, as `ask_address` needs.
         unsafe { self.ask_address(libc::getsockname) }
     }
 
     pub(crate) fn peer_address(&self) -> io::Result<SocketAddr> {
+        #[cfg(feature = "simulator")]
+        if let Some(endpoint) = &self.simulated {
+            return endpoint.peer_address();
+        }
         // SAFETY: the function is getpeername, as `ask_address` needs.
         unsafe { self.ask_address(libc::getpeername) }
     }
@@ -167,7 +204,7 @@ impl From<SocketAddr> for SocketAddress {
 /// Connections that the kernel has accepted and nobody has taken yet.
 pub(crate) struct AcceptQueue {
     listener: Socket,
-    accepted: RefCell<VecDeque<io::Result<OwnedFd>>>,
+    accepted: RefCell<VecDeque<io::Result<Socket>>>,
     pub(crate) arrived: Notify,
     /// The multishot accept, while the kernel has it.
     operation: Cell<Option<OpId>>,
@@ -198,8 +235,13 @@ impl AcceptQueue {
         &self.listener
     }
 
+    /// Says which operation accepts.
+    pub(crate) fn armed(&self, operation: Option<OpId>) {
+        self.operation.set(operation);
+    }
+
     /// The oldest connection, or the error that ended accepting.
-    pub(crate) fn take(&self) -> Option<io::Result<OwnedFd>> {
+    pub(crate) fn take(&self) -> Option<io::Result<Socket>> {
         self.accepted.borrow_mut().pop_front()
     }
 
@@ -218,6 +260,14 @@ impl AcceptQueue {
         self.operation.get()
     }
 
+    /// Enters a connection of the simulated network.
+    #[cfg(feature = "simulator")]
+    pub(crate) fn enter_simulated(&self, socket: Socket) {
+        if !self.closed.get() {
+            self.accepted.borrow_mut().push_back(Ok(socket));
+        }
+    }
+
     /// Enters a completion of the multishot accept. True: it is to be cancelled, for the queue is full.
     pub(crate) fn enter(&self, result: i32, more: bool) -> bool {
         let mut accepted = self.accepted.borrow_mut();
@@ -225,7 +275,7 @@ impl AcceptQueue {
             // SAFETY: the kernel has just made it for us, and nobody else knows it.
             let descriptor = unsafe { OwnedFd::from_raw_fd(result) };
             if !self.closed.get() {
-                accepted.push_back(Ok(descriptor));
+                accepted.push_back(Ok(Socket::new(descriptor)));
             }
         } else if result != -libc::ECANCELED {
             accepted.push_back(Err(io::Error::from_raw_os_error(-result)));
@@ -240,7 +290,7 @@ impl AcceptQueue {
 
 /// A vectored send: the parts, and the header that points to them.
 pub(crate) struct SendParts {
-    parts: Vec<Bytes>,
+    pub(crate) parts: Vec<Bytes>,
     vectors: Vec<libc::iovec>,
     header: libc::msghdr,
 }
@@ -303,7 +353,7 @@ impl Driver {
         let entry = opcode::AcceptMulti::new(queue.listener.target()).flags(flags).build();
         // SAFETY: no pointers; the slot keeps the listener open.
         let mut operation = unsafe { self.start(entry, Keep::Accept(queue.clone())) };
-        queue.operation.set(operation.park());
+        queue.armed(operation.park());
     }
 
     /// Receives into a provided buffer, whose number comes in the completion's flags. `wait_first`: the socket is known to

@@ -18,7 +18,6 @@ use super::fixed::Chunk;
 use super::net::{AcceptQueue, Accepted, SendParts, Socket, SocketAddress};
 use super::path::PathArguments;
 use super::pipe::Pipe;
-use super::recv_buffers::RecvBuffers;
 use crate::executor;
 
 /// What an operation owns while the kernel works on it.
@@ -49,7 +48,7 @@ pub(crate) enum Keep {
 
 impl Keep {
     /// Whether the kernel is asked to give up when nobody waits any more. Writes and changes of names run to their end.
-    fn cancel_when_dropped(&self) -> bool {
+    pub(crate) fn cancel_when_dropped(&self) -> bool {
         match self {
             Self::Read(..)
             | Self::ReadFixed(..)
@@ -195,7 +194,13 @@ impl Ops {
     }
 
     /// Enters a completion.
-    pub(crate) fn complete(&mut self, id: OpId, result: i32, flags: u32, buffers: &RecvBuffers) -> Done {
+    pub(crate) fn complete(
+        &mut self,
+        id: OpId,
+        result: i32,
+        flags: u32,
+        copy_buffer: impl FnOnce(u16, usize) -> Bytes,
+    ) -> Done {
         let more = cqueue::more(flags);
         if !more {
             self.in_flight -= 1;
@@ -221,7 +226,7 @@ impl Ops {
             State::Parked => {
                 let mut keep = None;
                 if let Some(bid) = buffer {
-                    let received = Bytes::copy_from_slice(buffers.slice(bid, result as usize));
+                    let received = copy_buffer(bid, result as usize);
                     keep = Some(std::mem::replace(&mut slot.keep, Keep::Received(received)));
                     slot.flags = 0;
                 }
@@ -234,6 +239,14 @@ impl Ops {
             }
             State::Free | State::Done => unreachable!("operation {id:?} completed twice"),
         }
+    }
+
+    /// What a running operation owns; `None` if it has ended.
+    #[cfg(feature = "simulator")]
+    pub(crate) fn keep_of(&mut self, id: OpId) -> Option<&mut Keep> {
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        let running = matches!(slot.state, State::Attended | State::Parked | State::Orphan);
+        (slot.generation == id.generation && running).then_some(&mut slot.keep)
     }
 
     /// Running operations that should be asked to end when the reactor ends.
@@ -272,7 +285,7 @@ impl Op {
         let id = self.id.take()?;
         executor::try_with(|reactor| {
             let reactor = reactor?;
-            let mut ops = reactor.driver().ops.borrow_mut();
+            let mut ops = reactor.driver().ops().borrow_mut();
             let slot = ops.get(id);
             slot.waker = None;
             match (slot.state, cqueue::buffer_select(slot.flags)) {
@@ -296,7 +309,7 @@ impl Op {
     /// Waits again for a parked operation.
     pub(crate) fn resume(id: OpId) -> Self {
         executor::with(|reactor| {
-            let mut ops = reactor.driver().ops.borrow_mut();
+            let mut ops = reactor.driver().ops().borrow_mut();
             let slot = ops.get(id);
             if slot.state == State::Parked {
                 slot.state = State::Attended;
@@ -312,7 +325,7 @@ impl Future for Op {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Completion> {
         let Some(id) = self.id else { panic!("an operation was polled after its end") };
         let completion = executor::with(|reactor| {
-            let mut ops = reactor.driver().ops.borrow_mut();
+            let mut ops = reactor.driver().ops().borrow_mut();
             let slot = ops.get(id);
             if slot.state == State::Done {
                 let (result, flags) = (slot.result, slot.flags);
@@ -339,7 +352,7 @@ impl Drop for Op {
         executor::try_with(|reactor| {
             // After the reactor's end the slots are gone, or leaked with the ring.
             let Some(driver) = reactor.map(executor::Reactor::driver) else { return };
-            let mut ops = driver.ops.borrow_mut();
+            let mut ops = driver.ops().borrow_mut();
             let slot = ops.get(id);
             if slot.state == State::Done {
                 let buffer = cqueue::buffer_select(slot.flags);

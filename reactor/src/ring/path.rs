@@ -19,7 +19,7 @@ pub(crate) struct PathArguments {
 }
 
 impl PathArguments {
-    fn new(path: &Path) -> io::Result<Box<Self>> {
+    pub(crate) fn new(path: &Path) -> io::Result<Box<Self>> {
         // SAFETY: all bytes zero is a valid statx.
         let status = unsafe { std::mem::zeroed() };
         Ok(Box::new(Self { path: c_string(path)?, second: CString::default(), status }))

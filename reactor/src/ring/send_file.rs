@@ -23,6 +23,10 @@ pub(crate) async fn send(
     position: u64,
     length: u64,
 ) -> io::Result<()> {
+    #[cfg(feature = "simulator")]
+    if file.simulated.is_some() {
+        return crate::sim::send_file(socket, file, position, length).await;
+    }
     let mut position = position;
     let mut left = length;
     while left > 0 {
@@ -67,18 +71,19 @@ async fn through_pipe(
     position: u64,
     count: usize,
 ) -> io::Result<usize> {
-    let places = executor::with(|reactor| reactor.driver().pipes.places());
+    let places = executor::with(|reactor| reactor.driver().ring().pipes.places());
     let _place = places.acquire(1).await;
-    let pipe = executor::with(|reactor| reactor.driver().pipes.take())?;
-    let fill =
-        executor::with(|reactor| reactor.driver().fill(file, position, &pipe, count.min(pipe.capacity)));
+    let pipe = executor::with(|reactor| reactor.driver().ring().pipes.take())?;
+    let fill = executor::with(|reactor| {
+        reactor.driver().ring().fill(file, position, &pipe, count.min(pipe.capacity))
+    });
     let filled = outcome(fill.await.result)?;
     if filled == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     let drained = drain(socket, &pipe, filled).await?;
     if drained == filled {
-        executor::with(|reactor| reactor.driver().pipes.give_back(pipe));
+        executor::with(|reactor| reactor.driver().ring().pipes.give_back(pipe));
     }
     Ok(drained)
 }
@@ -88,7 +93,7 @@ async fn through_pipe(
 async fn drain(socket: &Rc<Socket>, pipe: &Rc<Pipe>, filled: usize) -> io::Result<usize> {
     let mut left = filled;
     while left > 0 {
-        let operation = executor::with(|reactor| reactor.driver().drain(pipe, socket, left));
+        let operation = executor::with(|reactor| reactor.driver().ring().drain(pipe, socket, left));
         match outcome(operation.await.result) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => left -= count,
