@@ -3,6 +3,9 @@
 //! One task appends, so that records reach the log in the order in which the coordinator gave them out; each append's
 //! durability is awaited by a task of its own and reported back. One task keeps the timers. When the log has become
 //! much longer than what it says, its live records are written once more and the log start moves up to them.
+//!
+//! An append of several batches may be refused in the middle. Then the log says neither what was before nor what was
+//! asked, and the coordinator is loaded again from what the log has.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -15,11 +18,11 @@ use reactor::Priority;
 use reactor::sync::Notify;
 use storage::types::Offset;
 use tracing::{error, info, warn};
-use wire::kafka::record_batch::{Batches, single_batch};
+use wire::kafka::record_batch::{BatchError, Batches, single_batch};
 use wire::kafka::{ErrorCode, Str, Uuid};
 
 use super::{Append, AppendId, GroupCoordinator, GroupPolicy, Now, Outputs, Record, Reply, records};
-use crate::shard::partition::Partition;
+use crate::shard::partition::{Appended, Partition};
 use crate::shard::validate::Checked;
 
 /// Names a request that is answered later.
@@ -31,6 +34,13 @@ const LOAD_BYTES: usize = 1 << 20;
 const SNAPSHOT_RECORDS: usize = 1_000;
 /// Timers that are due are looked at again after this long when a tick could not run them all.
 const TICK_AGAIN: Duration = Duration::from_millis(1);
+
+/// Why records did not get into the log.
+struct NotStaged {
+    code: ErrorCode,
+    /// Batches that got in before.
+    batches_before: usize,
+}
 
 /// Work for the task that appends.
 enum Work {
@@ -131,7 +141,19 @@ impl GroupHost {
     }
 
     async fn run(self: Rc<Self>) {
-        match self.load().await {
+        if self.open().await {
+            reactor::spawn(Priority::Latency, "group-timers", self.clone().keep_time()).detach();
+            self.append_all().await;
+        }
+    }
+
+    /// Reads the log and begins to serve; false when it cannot.
+    async fn open(self: &Rc<Self>) -> bool {
+        let loaded = self.load().await;
+        if self.is_gone() {
+            return false;
+        }
+        match loaded {
             Ok(records) => {
                 let outputs = self.coordinator.borrow_mut().loaded(now());
                 self.closed.set(None);
@@ -139,15 +161,29 @@ impl GroupHost {
                 if records > 0 {
                     info!(partition = %self.partition.log.name(), records, "groups loaded");
                 }
+                true
             }
             Err(cause) => {
                 error!(partition = %self.partition.log.name(), %cause, "groups not loaded: their consumers cannot work");
                 self.closed.set(Some(ErrorCode::CoordinatorNotAvailable));
-                return;
+                false
             }
         }
-        reactor::spawn(Priority::Latency, "group-timers", self.clone().keep_time()).detach();
-        self.append_all().await;
+    }
+
+    /// Forgets everything and takes it from the log again; everyone who waits is told to come back.
+    async fn reopen(self: &Rc<Self>) -> bool {
+        self.closed.set(Some(ErrorCode::CoordinatorLoadInProgress));
+        let outputs = self.coordinator.borrow_mut().unload(ErrorCode::NotCoordinator);
+        self.carry_out(outputs);
+        self.work.borrow_mut().clear();
+        let log = &self.partition.log;
+        let last = Offset(log.end_offset().0 - 1);
+        if let Err(cause) = log.flushed_above(last).await {
+            // Nothing will be acknowledged any more; what is flushed is what everybody sees.
+            warn!(partition = %log.name(), %cause, "groups are loaded again from a log that lost its end");
+        }
+        self.open().await
     }
 
     /// Reads the log from its start to its end.
@@ -182,7 +218,9 @@ impl GroupHost {
 
     async fn keep_time(self: Rc<Self>) {
         while !self.is_gone() {
-            let deadline = self.coordinator.borrow().next_deadline();
+            // Nothing is due while groups are loaded again.
+            let open = self.closed.get().is_none();
+            let deadline = self.coordinator.borrow().next_deadline().filter(|_| open);
             let changed = self.deadline_changed.notified();
             let Some(deadline) = deadline else {
                 changed.await;
@@ -210,16 +248,26 @@ impl GroupHost {
             let work = self.work.borrow_mut().pop_front();
             match work {
                 None => self.work_added.notified().await,
-                Some(Work::Append(append)) => self.append(append).await,
+                Some(Work::Append(append)) => {
+                    if !self.append(append).await {
+                        return;
+                    }
+                }
                 Some(Work::Snapshot(after, done)) => self.append_snapshot(after, done).await,
             }
         }
     }
 
-    async fn append(self: &Rc<Self>, Append { id, records }: Append) {
+    /// False when the host has had to give up.
+    async fn append(self: &Rc<Self>, Append { id, records }: Append) -> bool {
         match self.stage(&records).await {
             // Reported before anything else is staged: a snapshot must not hold what the log refused.
-            Err(code) => self.finished(id, Err(code)),
+            Err(NotStaged { code, batches_before: 0 }) => self.finished(id, Err(code)),
+            Err(NotStaged { code, batches_before }) => {
+                let partition = self.partition.log.name();
+                warn!(%partition, ?code, batches_before, "group records refused midway, groups are loaded again");
+                return self.reopen().await;
+            }
             Ok(staged) => {
                 let host = self.clone();
                 let report = async move {
@@ -229,6 +277,7 @@ impl GroupHost {
                 reactor::spawn(Priority::Latency, "group-append", report).detach();
             }
         }
+        true
     }
 
     async fn append_snapshot(
@@ -242,7 +291,8 @@ impl GroupHost {
         });
         let part = self.coordinator.borrow().snapshot(after.as_ref(), SNAPSHOT_RECORDS, unstaged);
         match self.stage(&part.records).await {
-            Err(code) => {
+            // Half a snapshot says nothing that the log before it does not say.
+            Err(NotStaged { code, .. }) => {
                 let _ = done.send(Err(code));
             }
             Ok(staged) => {
@@ -256,22 +306,26 @@ impl GroupHost {
     }
 
     /// Puts records on their way to the disk; the last append is durable after the others.
-    async fn stage(&self, all: &[Record]) -> Result<Option<crate::shard::partition::Appended>, ErrorCode> {
+    async fn stage(&self, all: &[Record]) -> Result<Option<Appended>, NotStaged> {
         let wall_ms = reactor::wall_clock_ms();
-        let batches = records::batches(all, wall_ms).map_err(|cause| {
+        let not_encoded = |cause: BatchError| {
             error!(%cause, "group records not encoded");
-            ErrorCode::UnknownServerError
-        })?;
+            NotStaged { code: ErrorCode::UnknownServerError, batches_before: 0 }
+        };
+        let mut batches = Vec::new();
+        for bytes in records::batches(all, wall_ms).map_err(not_encoded)? {
+            let header = single_batch(&bytes).map_err(not_encoded)?.header;
+            batches.push(Checked { bytes, header, append_time_ms: -1 });
+        }
         let mut last = None;
-        for bytes in batches {
-            let header = single_batch(&bytes).map_err(|_| ErrorCode::UnknownServerError)?.header;
-            let batch = Checked { bytes, header, append_time_ms: -1 };
-            last = Some(self.partition.append(&batch).await.map_err(|error| error.code())?);
+        for (batches_before, batch) in batches.iter().enumerate() {
+            let appended = self.partition.append(batch).await;
+            last = Some(appended.map_err(|error| NotStaged { code: error.code(), batches_before })?);
         }
         Ok(last)
     }
 
-    async fn wait(&self, staged: Option<crate::shard::partition::Appended>) -> Result<(), ErrorCode> {
+    async fn wait(&self, staged: Option<Appended>) -> Result<(), ErrorCode> {
         match staged {
             Some(appended) => self.partition.durable(appended).await.map_err(|error| error.code()),
             None => Ok(()),

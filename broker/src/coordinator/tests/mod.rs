@@ -2,6 +2,7 @@
 
 mod admin;
 mod failures;
+mod host;
 mod join;
 mod members;
 mod offsets;
