@@ -1,9 +1,14 @@
 //! The command line as a newcomer uses it: the real program, serving and being its own client.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
-use std::io::{BufRead as _, BufReader, Write as _};
+mod support;
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_corelane");
 
@@ -136,6 +141,71 @@ fn a_wrong_setting_ends_the_start_with_a_sentence() {
     assert!(sentence.contains(expected), "{sentence}");
     let sentence = String::from_utf8(start("durability=memory").stderr).unwrap();
     assert!(sentence.contains("memory is not supported yet"), "{sentence}");
+}
+
+/// One frame with its length.
+fn read_frame(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let mut frame = vec![0; 4 + u32::from_be_bytes(length) as usize];
+    frame[..4].copy_from_slice(&length);
+    stream.read_exact(&mut frame[4..])?;
+    Ok(frame)
+}
+
+/// Carries frames between one client and the broker; the first `faults` answers to Produce are lost with the connection.
+fn carry(mut client: TcpStream, broker: &str, faults: &AtomicUsize) -> io::Result<()> {
+    let mut broker = TcpStream::connect(broker)?;
+    loop {
+        let request = read_frame(&mut client)?;
+        broker.write_all(&request)?;
+        let answer = read_frame(&mut broker)?;
+        let is_produce = request[4..6] == [0, 0];
+        let left = |faults: usize| faults.checked_sub(1);
+        if is_produce && faults.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
+            return Ok(());
+        }
+        client.write_all(&answer)?;
+    }
+}
+
+#[test]
+fn records_whose_answers_are_lost_are_sent_again_and_stored_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let between = listener.local_addr().unwrap().to_string();
+    let broker = support::Broker::spawn(&[&format!("advertised.listeners=PLAINTEXT://{between}")]);
+    let (target, faults) = (broker.bootstrap().to_owned(), Arc::new(AtomicUsize::new(2)));
+    let counted = faults.clone();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (target, faults) = (target.clone(), counted.clone());
+            std::thread::spawn(move || carry(client.unwrap(), &target, &faults));
+        }
+    });
+    let run = |arguments: &[&str], input: &str| {
+        let mut child = Command::new(PROGRAM)
+            .args(arguments)
+            .env("CORELANE_BOOTSTRAP", &between)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (
+            output.status.success(),
+            String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr),
+        )
+    };
+    let (ok, text) = run(&["produce", "t"], "a\nb\nc\n");
+    assert!(ok && text.contains("sent 3 records"), "{text}");
+    assert_eq!(faults.load(Ordering::SeqCst), 0, "two answers were lost");
+    assert_eq!(run(&["consume", "t", "--exit"], "").1, "a\nb\nc\n");
+    // Without numbers a broken connection is the end: the records may have been stored.
+    faults.store(1, Ordering::SeqCst);
+    let (ok, text) = run(&["produce", "t", "--acks", "1"], "d\n");
+    assert!(!ok && text.contains("no broker answers"), "{text}");
 }
 
 #[test]

@@ -86,6 +86,13 @@ impl Cluster {
         }
     }
 
+    /// Drops every connection and connects anew to the broker that the command line named.
+    pub(super) fn reconnect(&mut self) -> Result<(), CliError> {
+        self.connections.clear();
+        self.bootstrap = Connection::open(self.bootstrap.address())?;
+        Ok(())
+    }
+
     /// The connection to a broker, made when it is first asked for.
     pub(super) fn node(&mut self, id: i32) -> Result<&mut Connection, CliError> {
         if !self.connections.contains_key(&id) {

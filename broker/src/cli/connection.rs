@@ -62,6 +62,11 @@ impl Connection {
         Ok(connection)
     }
 
+    /// `host:port` of the other side.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// The newest version of an API that both sides know, not above `max`.
     pub(super) fn version<R: Request>(&self, max: i16) -> Result<i16, CliError> {
         let known = self.versions.get(&R::API_KEY.key()).copied();

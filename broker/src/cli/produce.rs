@@ -1,8 +1,9 @@
 //! `corelane produce`: the lines of standard input as records.
 //!
 //! What is typed is sent at once: a batch ends when no whole line is waiting, or at a size. Each batch is answered
-//! before the next is sent. A refusal that clients may retry is retried after new metadata; a connection that breaks is
-//! not, because the records may have been stored, and sending them again might store them twice.
+//! before the next is sent. With acks=all, the default, records are numbered (idempotence, as in Java's client), so that a
+//! refusal that passes and a broken connection are both tried again and store nothing twice. Without it only a refusal
+//! is: after a broken connection the records may have been stored.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
@@ -10,8 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use wire::kafka::batch_builder::{BatchBuilder, NewRecord};
+use wire::kafka::batch_builder::{self, BatchBuilder, NewRecord};
 use wire::kafka::compression::Codec;
+use wire::kafka::init_producer_id::InitProducerIdRequest;
 use wire::kafka::metadata::MetadataResponseTopic;
 use wire::kafka::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use wire::kafka::{ErrorCode, Str};
@@ -28,7 +30,8 @@ const BATCH_BYTES: usize = 512 << 10;
 const INPUT_BYTES: usize = 1 << 20;
 /// The longest line.
 const LINE_BYTES_MAX: usize = 64 << 20;
-const RETRY_TIME: Duration = Duration::from_secs(30);
+/// As long as Java's client by default (`delivery.timeout.ms`).
+const RETRY_TIME: Duration = Duration::from_secs(120);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const TIMEOUT_MS: i32 = 30_000;
 /// The last version that names topics; later ones have ids.
@@ -44,7 +47,12 @@ pub(super) fn run(args: &ProduceArgs) -> Result<(), CliError> {
     }
     let mut cluster = Cluster::connect(&args.server.server)?;
     let topic = cluster.topic(&args.topic, Missing::Create)?;
-    let mut producer = Producer { args, codec, cluster, topic, open: BTreeMap::new(), rotation: 0, sent: 0 };
+    let numbering = match args.acks {
+        Acks::All => Numbering::begin(&mut cluster)?,
+        Acks::Leader | Acks::None => None,
+    };
+    let open = BTreeMap::new();
+    let mut producer = Producer { args, codec, cluster, topic, numbering, open, rotation: 0, sent: 0 };
     producer.check_partition()?;
     let mut input = BufReader::with_capacity(INPUT_BYTES, std::io::stdin().lock());
     let mut line = Vec::new();
@@ -76,11 +84,57 @@ fn read_line(input: &mut BufReader<impl Read>, line: &mut Vec<u8>) -> Result<boo
     Ok(read > 0)
 }
 
+/// How the broker tells a batch that is sent again.
+struct Numbering {
+    id: i64,
+    epoch: i16,
+    /// Number of the next record, by partition.
+    next: BTreeMap<i32, i32>,
+}
+
+impl Numbering {
+    /// Asks for a producer id; `None` when the broker knows none.
+    fn begin(cluster: &mut Cluster) -> Result<Option<Self>, CliError> {
+        let deadline = Instant::now() + RETRY_TIME;
+        if !cluster.bootstrap().knows::<InitProducerIdRequest>() {
+            return Ok(None);
+        }
+        loop {
+            let answer = cluster.bootstrap().call(&InitProducerIdRequest::default())?;
+            let code = answer.error_code;
+            if !is_retriable(code) || Instant::now() >= deadline {
+                CliError::check(|| "asking for a producer id".to_owned(), code, None)?;
+                let (id, epoch) = (answer.producer_id, answer.producer_epoch);
+                return Ok(Some(Self { id, epoch, next: BTreeMap::new() }));
+            }
+            thread::sleep(RETRY_PAUSE);
+        }
+    }
+
+    /// What the next batch of a partition says of its producer.
+    fn of(&self, partition: i32) -> batch_builder::Producer {
+        let base_sequence = self.next.get(&partition).copied().unwrap_or(0);
+        batch_builder::Producer { id: self.id, epoch: self.epoch, base_sequence }
+    }
+
+    /// So many records of a partition are sent. After the largest number comes 0.
+    fn advance(&mut self, partition: i32, count: usize) {
+        let next = self.next.entry(partition).or_insert(0);
+        *next = ((i64::from(*next) + count as i64) & i64::from(i32::MAX)) as i32;
+    }
+}
+
+fn is_retriable(code: i16) -> bool {
+    ErrorCode::from_code(code).is_some_and(ErrorCode::is_retriable)
+}
+
 struct Producer<'a> {
     args: &'a ProduceArgs,
     codec: Codec,
     cluster: Cluster,
     topic: MetadataResponseTopic,
+    /// `None`: records are not numbered.
+    numbering: Option<Numbering>,
     /// Batches that are being filled, by partition.
     open: BTreeMap<i32, BatchBuilder>,
     /// Which partition records without a key go to; moves on with each round of batches.
@@ -116,8 +170,13 @@ impl Producer<'_> {
             .unwrap_or_else(|| key.map_or(self.rotation % count, |key| partition_of(key, count)) as i32);
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let timestamp = since_epoch.as_millis() as i64;
-        let codec = self.codec;
-        let batch = self.open.entry(partition).or_insert_with(|| BatchBuilder::new(codec));
+        let batch = self.open.entry(partition).or_insert_with(|| {
+            let batch = BatchBuilder::new(self.codec);
+            match &self.numbering {
+                Some(numbering) => batch.producer(numbering.of(partition)),
+                None => batch,
+            }
+        });
         batch.push(&NewRecord { timestamp, key, value: Some(value), headers: &[] });
         if batch.size() >= BATCH_BYTES { self.send_all() } else { Ok(()) }
     }
@@ -127,6 +186,9 @@ impl Producer<'_> {
             let count = batch.record_count() as usize;
             let records = batch.build().map_err(|error| CliError::Protocol(error.to_string()))?;
             self.send(partition, &records)?;
+            if let Some(numbering) = &mut self.numbering {
+                numbering.advance(partition, count);
+            }
             self.sent += count;
             self.rotation = self.rotation.wrapping_add(1);
         }
@@ -138,14 +200,40 @@ impl Producer<'_> {
         loop {
             let leader = self.topic.partitions.iter().find(|each| each.partition_index == partition);
             let leader = leader.map_or(-1, |partition| partition.leader_id);
-            let (code, message) = self.send_once(leader, partition, records)?;
-            let retriable = ErrorCode::from_code(code).is_some_and(ErrorCode::is_retriable);
-            if code == 0 || !retriable || Instant::now() >= deadline {
-                let what = || format!("partition {partition} of {} refuses records", self.args.topic);
-                return CliError::check(what, code, message.as_deref());
+            let over = Instant::now() >= deadline;
+            match self.send_once(leader, partition, records) {
+                Ok((code, _)) if is_retriable(code) && !over => {}
+                Ok((code, message)) => {
+                    let what = || format!("partition {partition} of {} refuses records", self.args.topic);
+                    return CliError::check(what, code, message.as_deref());
+                }
+                Err(CliError::Unreachable { .. }) if self.numbering.is_some() && !over => {
+                    // When this fails asking for metadata does, which tries again.
+                    let _ = self.cluster.reconnect();
+                }
+                Err(error) => return Err(error),
             }
             thread::sleep(RETRY_PAUSE);
-            self.topic = self.cluster.topic(&self.args.topic, Missing::Create)?;
+            self.refresh(deadline)?;
+        }
+    }
+
+    /// Learns anew where the partitions are, waiting for a broker that answers if records are numbered.
+    fn refresh(&mut self, deadline: Instant) -> Result<(), CliError> {
+        loop {
+            match self.cluster.topic(&self.args.topic, Missing::Create) {
+                Ok(topic) => {
+                    self.topic = topic;
+                    return Ok(());
+                }
+                Err(CliError::Unreachable { .. })
+                    if self.numbering.is_some() && Instant::now() < deadline =>
+                {
+                    thread::sleep(RETRY_PAUSE);
+                    let _ = self.cluster.reconnect();
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -196,6 +284,14 @@ mod tests {
         assert_eq!(split(b"a::b::c", b"::"), Some((&b"a"[..], &b"b::c"[..])));
         assert_eq!(split(b"abc", b":"), None);
         assert_eq!(split(b"", b":"), None);
+    }
+
+    #[test]
+    fn after_the_largest_number_comes_zero() {
+        let mut numbering = Numbering { id: 1, epoch: 0, next: BTreeMap::from([(0, i32::MAX - 1)]) };
+        numbering.advance(0, 2);
+        numbering.advance(1, 5);
+        assert_eq!((numbering.of(0).base_sequence, numbering.of(1).base_sequence), (0, 5));
     }
 
     #[test]
