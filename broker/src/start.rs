@@ -57,7 +57,9 @@ impl Broker {
         let address = listener::reserve(wanted, patience)
             .map_err(|error| StartError::Listen { address: wanted, error })?;
         let config = Arc::new(config);
-        let data_dir = Arc::new(DataDir::open(config.data_dir())?);
+        let path = config.data_dir().to_path_buf();
+        let opened = Builder::new("data-dir").ring_entries(32).run(|| DataDir::open(path));
+        let data_dir = Arc::new(opened.map_err(StartError::Reactor)??);
         let shards = config.server.cores.unwrap_or_else(available_cores);
         let mut control = Control::start(&ControlOptions {
             config: Arc::clone(&config),

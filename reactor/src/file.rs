@@ -14,6 +14,7 @@ use crate::buffer::{FixedBuffer, Memory};
 use crate::executor;
 use crate::faults::{FileOp, Tag, check};
 use crate::limits::{FILE_OP_BYTES_MAX, FIXED_BUFFER_BYTES};
+use crate::planted::{Planted, planted};
 use crate::ring::file::{self as ring_file, FixedRange, OpenFile};
 use crate::ring::ops::{Completion, Keep, Op};
 use crate::sys::outcome;
@@ -373,6 +374,11 @@ impl Future for Commit {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let length = self.length;
+        if planted(Planted::AckBeforeSync)
+            && let Stage::Syncing { write, .. } = &mut self.stage
+        {
+            return Poll::Ready(outcome(ready!(Pin::new(write).poll(context)).result).map(drop));
+        }
         // The sync's completion is the later one: waiting for it first costs one wake-up for both.
         if let Stage::Syncing { sync, .. } = &mut self.stage {
             let synced = outcome(ready!(Pin::new(sync).poll(context)).result).map(drop);

@@ -41,6 +41,7 @@ mod file;
 pub mod fs;
 pub mod limits;
 mod net;
+pub mod planted;
 mod ring;
 pub mod signal;
 #[cfg(feature = "simulator")]

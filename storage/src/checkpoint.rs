@@ -13,7 +13,7 @@
 //!        32 flags u32 (1 full, 2 last) | 36 part u32 | 40 length u64 | 48 payload (rkyv, checked before use)
 //! ```
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
@@ -59,7 +59,7 @@ pub(crate) struct Frame {
 pub(crate) struct Snapshot {
     pub(crate) sequence: u64,
     pub(crate) summary: Summary,
-    pub(crate) logs: HashMap<u64, LogRecord>,
+    pub(crate) logs: BTreeMap<u64, LogRecord>,
     generation: u64,
     slot: usize,
 }

@@ -5,7 +5,7 @@
 //! kept within a budget; if they are missing or damaged, they are made again from the segment.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -36,7 +36,7 @@ struct Entry {
 
 #[derive(Default)]
 struct State {
-    entries: HashMap<Key, Entry>,
+    entries: BTreeMap<Key, Entry>,
     index_bytes: usize,
     clock: u64,
 }

@@ -12,6 +12,8 @@ pub(crate) mod core;
 
 use std::rc::Rc;
 
+use reactor::planted::{Planted, planted};
+
 use wire::kafka::record_batch::BatchHeader;
 
 use crate::commit_log::format::{Entry, EntryKind};
@@ -120,6 +122,9 @@ impl Log {
 
     /// Waits until the flushed offset is above `offset`, which is below the log's end: for the answer to a duplicate.
     pub async fn flushed_above(&self, offset: Offset) -> Result<(), StorageError> {
+        if planted(Planted::EarlyDuplicate) {
+            return Ok(());
+        }
         loop {
             {
                 let core = self.cell.core.borrow();

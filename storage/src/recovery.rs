@@ -17,7 +17,7 @@ mod probe;
 pub(crate) mod replay;
 mod scan;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -61,8 +61,8 @@ pub struct RecoveryReport {
 
 /// What the chain of commits gave.
 struct Replayed {
-    logs: HashMap<LogId, Rc<LogCell>>,
-    deleted: HashMap<LogId, Option<String>>,
+    logs: BTreeMap<LogId, Rc<LogCell>>,
+    deleted: BTreeMap<LogId, Option<String>>,
     chain: Chain,
     retained: Vec<Retained>,
 }
@@ -245,7 +245,7 @@ async fn replay_all(
     }
     let deleted = std::mem::take(&mut replay.deleted);
     let logs = replay.finish().map_err(place)?;
-    let logs: HashMap<LogId, Rc<LogCell>> =
+    let logs: BTreeMap<LogId, Rc<LogCell>> =
         logs.into_iter().map(|(id, core)| (id, LogCell::new(id, core))).collect();
     let retained = held.into_iter().map(|(sequence, bytes, ids)| {
         let cells = ids.iter().filter_map(|id| logs.get(id).cloned()).collect();
@@ -257,7 +257,7 @@ async fn replay_all(
 /// Finishes deletions that a crash interrupted.
 async fn remove_deleted(
     options: &StoreOptions,
-    deleted: &HashMap<LogId, Option<String>>,
+    deleted: &BTreeMap<LogId, Option<String>>,
 ) -> Result<(), StorageError> {
     let mut nameless = Vec::new();
     for (id, name) in deleted {
@@ -282,7 +282,7 @@ async fn remove_deleted(
 /// A full checkpoint of what was recovered.
 async fn write_checkpoint(
     slots: &mut Slots,
-    logs: &HashMap<LogId, Rc<LogCell>>,
+    logs: &BTreeMap<LogId, Rc<LogCell>>,
     lsn: Lsn,
     summary: Summary,
 ) -> Result<(), StorageError> {

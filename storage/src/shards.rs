@@ -29,13 +29,13 @@ pub async fn place_anew(
     shards: u32,
     place: impl Fn(LogId) -> u32,
 ) -> Result<usize, StorageError> {
-    match dir.shards()? {
+    match dir.shards().await? {
         Some(count) if count == shards => return Ok(0),
         None => {
-            dir.set_shards(shards)?;
+            dir.set_shards(shards).await?;
             return Ok(0);
         }
-        Some(_) => dir.set_shards(0)?,
+        Some(_) => dir.set_shards(0).await?,
     }
     let mut all: BTreeSet<u32> = found(options)?;
     all.extend(0..shards);
@@ -86,7 +86,7 @@ pub async fn place_anew(
             }
         }
     }
-    dir.set_shards(shards)?;
+    dir.set_shards(shards).await?;
     Ok(moved)
 }
 

@@ -5,7 +5,7 @@
 //! start has nothing to replay; dropping a store without it is a crash, by design the same to recovery as a kill.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -73,7 +73,7 @@ pub(crate) struct StoreInner {
     pub(crate) options: StoreOptions,
     pub(crate) commit: CommitLog,
     pub(crate) probe: SyncProbe,
-    pub(crate) logs: RefCell<HashMap<LogId, Rc<LogCell>>>,
+    pub(crate) logs: RefCell<BTreeMap<LogId, Rc<LogCell>>>,
     pub(crate) budget: Rc<ProducerBudget>,
     /// Logs that a checkpoint must look at: changed, or with bytes that no segment holds safely.
     pub(crate) listed: RefCell<Vec<Rc<LogCell>>>,
@@ -167,7 +167,7 @@ pub(crate) struct Recovered {
     pub(crate) commit: CommitLog,
     pub(crate) pressure: Rc<Notify>,
     pub(crate) probe: SyncProbe,
-    pub(crate) logs: HashMap<LogId, Rc<LogCell>>,
+    pub(crate) logs: BTreeMap<LogId, Rc<LogCell>>,
     pub(crate) budget: Rc<ProducerBudget>,
     pub(crate) slots: Slots,
     pub(crate) summary: Summary,

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
+use reactor::planted::{Planted, planted};
 use reactor::{File, OpenOptions};
 
 use crate::cold_segments::segment_path;
@@ -155,7 +156,7 @@ async fn run(
         file.set_len(job.to).await.map_err(StorageError::io("set the length of", &path))?;
         write_indexes(inner, cell, dir, job.base).await?;
     }
-    if sync == Sync::Yes {
+    if sync == Sync::Yes && !planted(Planted::CheckpointBeforeData) {
         file.sync_data().await.map_err(StorageError::io("sync", &path))?;
     }
     let mut core = cell.core.borrow_mut();

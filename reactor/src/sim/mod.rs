@@ -30,11 +30,13 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 pub use disk::{DiskStats, Fault, On};
 pub(crate) use driver::Driver;
 pub use random::Random;
+
+pub use crate::planted::Planted;
 
 use crate::executor::{self, Reactor};
 use crate::ring::file::OpenFile;
@@ -42,42 +44,6 @@ use crate::ring::net::Socket;
 use crate::task::Priority;
 use crate::time::{self, Instant};
 use world::{Machine, Node, Stop, World};
-
-/// Bugs that can be planted, to see that the checks find them. Those of the backend act here; the others where they are
-/// asked for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
-pub enum Planted {
-    /// Acknowledges a commit when its write is done, before its sync.
-    AckBeforeSync,
-    /// Hands the write and the sync of a commit over apart, without the link.
-    SplitPair,
-    /// Replays commits of an earlier life of the ring.
-    StaleSuffix,
-    /// Answers a retry before the original is flushed.
-    EarlyDuplicate,
-    /// Leaves out the sync of a folder with new names.
-    NoFolderSync,
-    /// Writes a checkpoint before the data that it vouches for is synced.
-    CheckpointBeforeData,
-    /// Uses ring files again before the checkpoint that frees them is durable.
-    EarlyReuse,
-    /// Changes a commit's bytes while the disk has them.
-    BufferInFlight,
-}
-
-impl Planted {
-    /// All of them.
-    pub const ALL: [Planted; 8] = [
-        Planted::AckBeforeSync,
-        Planted::SplitPair,
-        Planted::StaleSuffix,
-        Planted::EarlyDuplicate,
-        Planted::NoFolderSync,
-        Planted::CheckpointBeforeData,
-        Planted::EarlyReuse,
-        Planted::BufferInFlight,
-    ];
-}
 
 /// What a simulation is made from.
 #[derive(Clone, Debug)]
@@ -128,23 +94,6 @@ impl std::ops::Deref for DiskOf {
 
     fn deref(&self) -> &Self::Target {
         &self.0.disk
-    }
-}
-
-/// True if a bug is planted in the simulation that runs on this thread.
-pub fn planted(bug: Planted) -> bool {
-    current().is_some_and(|world| world.planted(bug))
-}
-
-/// Changes a byte of bytes that may be shared, as a program would that uses a buffer again while a disk still reads it. Does
-/// nothing unless that bug is planted.
-pub fn scribble(bytes: &Bytes) {
-    if planted(Planted::BufferInFlight) && !bytes.is_empty() {
-        let middle = &raw const bytes[bytes.len() / 2];
-        let byte = !bytes[bytes.len() / 2];
-        // SAFETY: none, and that is the point: a planted bug. The memory is a buffer that was written through the same
-        // allocation before, on this thread; the simulator reads it only between such calls.
-        unsafe { middle.cast_mut().write_volatile(byte) };
     }
 }
 

@@ -2,6 +2,8 @@ use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::{File, OpenOptions, SyncMethod, TcpListener, TcpStream, fs, now, sleep};
 

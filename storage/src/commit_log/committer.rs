@@ -99,6 +99,9 @@ impl Inner {
             let failing = self.limits.fail_from.is_some_and(|from| sealed.sequence >= from);
             let at = if failing { i64::MAX as u64 / BLOCK * BLOCK } else { at };
             let commit = file.write_and_sync(sealed.bytes.clone(), at, self.limits.method);
+            if let Some(before) = state.in_flight.back() {
+                reactor::planted::scribble(&before.sealed.bytes);
+            }
             state.in_flight.push_back(InFlight { sealed, commit, started: reactor::now() });
         }
     }

@@ -4,7 +4,7 @@
 //! still in the ring, newer ones over older ones. For its *meaning* (offsets, indexes, producers, epochs, log start):
 //! only entries that the log's record does not have yet, by their [`Lsn`].
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -41,14 +41,14 @@ pub(crate) struct Replay<'a> {
     catalog: &'a Catalog,
     budget: Rc<ProducerBudget>,
     now: Timestamp,
-    logs: HashMap<LogId, Partial>,
+    logs: BTreeMap<LogId, Partial>,
     /// Logs that the catalog proves deleted, with their names where known.
-    pub(crate) deleted: HashMap<LogId, Option<String>>,
+    pub(crate) deleted: BTreeMap<LogId, Option<String>>,
 }
 
 impl<'a> Replay<'a> {
     pub(crate) fn new(catalog: &'a Catalog, budget: Rc<ProducerBudget>, now: Timestamp) -> Self {
-        Self { catalog, budget, now, logs: HashMap::new(), deleted: HashMap::new() }
+        Self { catalog, budget, now, logs: BTreeMap::new(), deleted: BTreeMap::new() }
     }
 
     /// Takes in what the checkpoint says of a log.
@@ -100,7 +100,7 @@ impl<'a> Replay<'a> {
     }
 
     /// The logs, each with exactly the bytes in memory that its segments do not hold.
-    pub(crate) fn finish(self) -> Result<HashMap<LogId, LogCore>, ReplayError> {
+    pub(crate) fn finish(self) -> Result<BTreeMap<LogId, LogCore>, ReplayError> {
         let finish = |(id, log): (LogId, Partial)| {
             let core = log.finish().map_err(|why| ReplayError::Damage(format!("log {id}: {why}")))?;
             Ok((id, core))

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use reactor::File;
+use reactor::planted::{Planted, planted};
 
 use crate::checkpoint::Summary;
 use crate::commit_log::format::{CommitHeader, Entry, HEADER_BYTES, entries};
@@ -140,7 +141,9 @@ impl Scan {
         }
         self.named_durable = self.named_durable.max(header.durable);
         self.named_checkpoint = self.named_checkpoint.max(header.checkpoint);
-        let stale = header.incarnation < summary.incarnation && header.sequence >= summary.incarnation_from;
+        let stale = header.incarnation < summary.incarnation
+            && header.sequence >= summary.incarnation_from
+            && !planted(Planted::StaleSuffix);
         if header.sequence > summary.reclaimed && !stale {
             self.candidates.entry(header.sequence).or_default().push(candidate);
         }
@@ -155,6 +158,7 @@ impl Scan {
             let header = &candidate.header;
             let follows =
                 chain.first || (header.previous_crc == chain.crc && header.incarnation >= chain.incarnation);
+            let follows = follows || planted(Planted::StaleSuffix);
             if !follows {
                 continue;
             }

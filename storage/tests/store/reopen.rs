@@ -205,10 +205,10 @@ fn fixture_options(dir: &Path) -> StoreOptions {
 fn write_the_fixture_of_format_version_1() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/v1");
     assert!(!dir.exists());
-    let data = DataDir::open(&dir).unwrap();
-    data.set_shards(1).unwrap();
     let options = fixture_options(&dir);
     run(move || async move {
+        let data = DataDir::open(&dir).await.unwrap();
+        data.set_shards(1).await.unwrap();
         let (store, _) = open(options, &[spec(1), spec(2)]).await;
         let (log, other) = (store.create_log(spec(1)).unwrap(), store.create_log(spec(2)).unwrap());
         for number in 0..8 {
@@ -233,10 +233,11 @@ fn a_data_folder_of_format_version_1_opens() {
         std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
         std::fs::copy(&file, copy).unwrap();
     }
-    let data = DataDir::open(dir.path()).unwrap();
-    assert_eq!(data.shards().unwrap(), Some(1));
     let options = fixture_options(dir.path());
+    let path = dir.path().to_path_buf();
     run(move || async move {
+        let data = DataDir::open(path).await.unwrap();
+        assert_eq!(data.shards().await.unwrap(), Some(1));
         let (store, report) = open(options, &[spec(1), spec(2)]).await;
         assert!(report.commits > 0);
         let (log, other) = (store.create_log(spec(1)).unwrap(), store.create_log(spec(2)).unwrap());
@@ -286,7 +287,10 @@ fn a_log_that_nobody_issued_is_refused_and_a_deleted_one_dropped() {
 #[test]
 fn a_data_folder_is_locked_while_it_is_open() {
     let dir = folder();
-    let data = DataDir::open(dir.path()).unwrap();
-    assert!(matches!(DataDir::open(dir.path()), Err(StorageError::Locked { .. })));
-    drop(data);
+    let path = dir.path().to_path_buf();
+    run(move || async move {
+        let data = DataDir::open(&path).await.unwrap();
+        assert!(matches!(DataDir::open(&path).await, Err(StorageError::Locked { .. })));
+        drop(data);
+    });
 }

@@ -9,11 +9,11 @@ use crate::support::*;
 fn serve(dir: &std::path::Path, shards: u32, specs: &[LogSpec], round: u64) {
     let (dir, specs) = (dir.to_path_buf(), specs.to_vec());
     run(move || async move {
-        let data = DataDir::open(&dir).unwrap();
+        let data = DataDir::open(&dir).await.unwrap();
         let options = options(&dir);
         let place = |id: LogId| (id.0 % u64::from(shards)) as u32;
         place_anew(&data, &options, &catalog(&specs), shards, place).await.unwrap();
-        assert_eq!(data.shards().unwrap(), Some(shards));
+        assert_eq!(data.shards().await.unwrap(), Some(shards));
         for shard in 0..shards {
             let options = StoreOptions { shard, ..options.clone() };
             let (store, _) = open(options, &specs).await;
