@@ -203,8 +203,14 @@ pub fn lock(dir: &Path, name: &str, note: &str) -> io::Result<DirLock> {
         let text = format!("{} is in use by another process ({})", dir.display(), owner.trim());
         return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
     }
-    file.set_len(0)?;
-    std::io::Write::write_all(&mut &file, note.as_bytes())?;
+    // In place, for on a full disk a block given back may not come again; and a note is no reason not to start.
+    let noted =
+        std::io::Write::write_all(&mut &file, note.as_bytes()).and_then(|()| file.set_len(note.len() as u64));
+    if let Err(error) = noted
+        && !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    {
+        return Err(error);
+    }
     Ok(DirLock { _file: Some(file), path })
 }
 

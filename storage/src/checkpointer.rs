@@ -17,10 +17,11 @@ use crate::cold_segments::segment_path;
 use crate::commit_log::format::{Entry, EntryKind};
 use crate::commit_log::ring;
 use crate::error::StorageError;
-use crate::limits::{CHECKPOINT_FRAME_BYTES, COMMIT_BYTES_MAX};
-use crate::log::core::{Health, LogCell, LogCore};
+use crate::limits::{CHECKPOINT_FAILURES_MAX, CHECKPOINT_FRAME_BYTES, COMMIT_BYTES_MAX};
+use crate::log::core::{Health, LogCell, LogCore, Salvage};
 use crate::log_record::{self, LogRecord};
 use crate::maintenance::for_each;
+use crate::recovery::replay::SALVAGED_SEQUENCE;
 use crate::store::StoreInner;
 use crate::tail::Chunk;
 use crate::types::{LeaderEpoch, LogId, Offset, Position, SegmentBase};
@@ -50,25 +51,74 @@ pub(crate) async fn checkpoint(inner: &Rc<StoreInner>, goal: Goal) -> Result<(),
     };
     let cells: Vec<Rc<LogCell>> = inner.listed.borrow().clone();
     let shared = Rc::clone(inner);
-    for_each(cells.clone(), move |cell| {
+    // Logs that could not be written back keep their commits in the ring: what the others have done counts, and what
+    // was deleted makes room.
+    let settled = for_each(cells.clone(), move |cell| {
         let inner = Rc::clone(&shared);
         async move { settle(&inner, &cell, freed, goal).await }
     })
-    .await?;
-    sync_dirs(inner).await?;
-    let removed = std::mem::take(&mut *inner.removed.borrow_mut());
-    match write(inner, &cells, &removed, freed).await {
-        Ok(()) => {}
-        Err(error) => {
-            inner.removed.borrow_mut().extend(removed);
-            return Err(error);
-        }
+    .await;
+    if let Err(error) = sync_dirs(inner).await {
+        inner.commit.poison(&format!("names of segments are not durable: {error}"));
+        return Err(error);
     }
+    write_with_reserve(inner, &cells, freed).await?;
     inner.counters.checkpoints.set(inner.counters.checkpoints.get() + 1);
     for cell in &cells {
-        unlink_doomed(inner, cell).await?;
+        // A file that cannot be removed takes space and harms nobody; the next checkpoint tries again.
+        if let Err(error) = unlink_doomed(inner, cell).await {
+            tracing::warn!(%error, "an old segment stays");
+        }
+        forget_salvage(inner, cell).await?;
     }
     unlist(inner);
+    settled
+}
+
+/// Writes the checkpoint; on a full disk in the room of the reserve. One that fails otherwise is tried again, whole
+/// and in the other slot, a few times.
+async fn write_with_reserve(
+    inner: &Rc<StoreInner>,
+    cells: &[Rc<LogCell>],
+    freed: u64,
+) -> Result<(), StorageError> {
+    let removed = std::mem::take(&mut *inner.removed.borrow_mut());
+    let mut result = write(inner, cells, &removed, freed).await;
+    if result.as_ref().is_err_and(StorageError::is_no_space) {
+        inner.note_full(true);
+        if inner.give_up_reserve().await {
+            tracing::warn!("no space: the reserve of checkpoints is used");
+            result = write(inner, cells, &removed, freed).await;
+        }
+    }
+    let failures = &inner.counters.checkpoint_failures;
+    match &result {
+        Ok(()) => failures.set(0),
+        Err(error) => {
+            inner.removed.borrow_mut().extend(removed);
+            if !error.is_no_space() && !error.is_shortage() {
+                failures.set(failures.get() + 1);
+            }
+            if failures.get() == CHECKPOINT_FAILURES_MAX {
+                inner.commit.poison(&format!("no checkpoint can be written: {error}"));
+            }
+        }
+    }
+    result
+}
+
+/// Removes the file of salvaged bytes when neither the checkpoint just written nor memory needs it any more.
+async fn forget_salvage(inner: &Rc<StoreInner>, cell: &Rc<LogCell>) -> Result<(), StorageError> {
+    let done = {
+        let core = cell.core.borrow();
+        let in_file = core.tail.needed(core.unsafe_from()) == Some(SALVAGED_SEQUENCE);
+        core.salvage == Salvage::Restored && core.health == Health::Serving && !core.changed && !in_file
+    };
+    if done {
+        crate::salvage::remove(&inner.options, cell.id).await?;
+        cell.core.borrow_mut().salvage = Salvage::No;
+        tracing::info!(log = &*cell.core.borrow().name, "salvaged records are in segments again");
+    }
     Ok(())
 }
 
@@ -222,7 +272,9 @@ fn record(
     if core.health == Health::Gone {
         return None;
     }
-    if let Some(needed) = core.tail.needed(core.unsafe_from()) {
+    if core.salvage != Salvage::Written
+        && let Some(needed) = core.tail.needed(core.unsafe_from())
+    {
         *needed_min = needed.min(*needed_min);
     }
     if kind == Kind::Delta && !core.changed {
@@ -277,6 +329,7 @@ async fn unlink_segment(dir: &std::path::Path, base: SegmentBase) -> Result<(), 
 fn unlist(inner: &StoreInner) {
     let is_settled = |core: &LogCore| {
         core.health == Health::Gone
+            || (!core.changed && core.salvage == Salvage::Written)
             || (!core.changed && core.unsafe_from() == core.end_at() && core.unhandled == 0)
     };
     inner.listed.borrow_mut().retain(|cell| {

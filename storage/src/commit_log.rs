@@ -30,7 +30,7 @@ use reactor::{Commit, Instant, SyncMethod};
 use wire::kafka::record_batch::{set_base_offset, set_leader_epoch};
 
 use crate::error::StorageError;
-use crate::limits::BLOCK;
+use crate::limits::{BLOCK, RING_RESERVE_ONE_IN};
 use crate::log::core::{LogCell, Slot};
 use crate::tail::{Edges, Place};
 use crate::types::{LeaderEpoch, Offset, Position};
@@ -130,6 +130,9 @@ struct State {
     next: u64,
     durable: u64,
     previous_crc: u32,
+    /// The newest sequence that a header on its way names as durable, and the newest commit with entries.
+    named: u64,
+    entered: u64,
     checkpoint: u64,
     waiters: VecDeque<(u64, Rc<Notify>)>,
     poisoned: Option<Arc<str>>,
@@ -148,6 +151,8 @@ struct Inner {
     /// Appends are refused: the store is closing.
     refusing: Cell<bool>,
     stopped: Cell<bool>,
+    /// Appends are refused: the disk is full.
+    no_space: Cell<bool>,
     /// Tells the committing task that there is something to do.
     wake: Notify,
     /// Tells maintenance that the ring fills or memory is short.
@@ -176,6 +181,8 @@ impl CommitLog {
             next: beginning.durable + 1,
             durable: beginning.durable,
             previous_crc: beginning.previous_crc,
+            named: 0,
+            entered: beginning.durable,
             checkpoint: beginning.checkpoint,
             waiters: VecDeque::new(),
             poisoned: None,
@@ -191,6 +198,7 @@ impl CommitLog {
             dirty: Cell::new(0),
             refusing: Cell::new(false),
             stopped: Cell::new(false),
+            no_space: Cell::new(false),
             wake: Notify::new(),
             pressure,
             queue: RefCell::default(),
@@ -263,6 +271,20 @@ impl CommitLog {
         drop(state);
         self.inner.wake.notify_one();
         sequence
+    }
+
+    /// Stages a commit without entries when the newest one with entries is durable and no header says so: from then
+    /// on its loss is known for damage and never taken for the torn end of the log.
+    pub(crate) fn mark_durable(&self) {
+        let mut state = self.inner.state.borrow_mut();
+        let idle = state.buffer.is_empty() && state.sealed.is_empty() && state.in_flight.is_empty();
+        let unnamed = state.named < state.entered && state.entered <= state.durable;
+        let room = state.ring.free() > state.ring.total() / RING_RESERVE_ONE_IN;
+        if idle && unnamed && room && state.poisoned.is_none() {
+            self.inner.seal(&mut state);
+            drop(state);
+            self.inner.wake.notify_one();
+        }
     }
 
     /// Waits until the commit of this sequence and all before it are on disk.
@@ -346,6 +368,17 @@ impl CommitLog {
     /// Bytes of commit buffers kept for readers.
     pub(crate) fn retained_bytes(&self) -> usize {
         self.inner.state.borrow().retained_bytes
+    }
+
+    /// Whether appends are refused for want of space; those who wait to be admitted learn it at once.
+    pub(crate) fn set_no_space(&self, on: bool) {
+        self.inner.no_space.set(on);
+        self.inner.admit_next();
+    }
+
+    /// Takes nothing until a restart; whoever waits gets the error.
+    pub(crate) fn poison(&self, cause: &str) {
+        self.inner.poison(cause);
     }
 
     /// Takes no appends any more.

@@ -19,6 +19,9 @@ pub(crate) async fn delete(inner: &Rc<StoreInner>, id: LogId) -> Result<(), Stor
     let Some(cell) = inner.logs.borrow_mut().remove(&id) else { return Ok(()) };
     let (name, unhandled) = {
         let mut core = cell.core.borrow_mut();
+        if core.health == Health::Offline {
+            inner.counters.offline_logs.set(inner.counters.offline_logs.get() - 1);
+        }
         core.health = Health::Gone;
         core.tail.clear();
         core.producers.clear();
@@ -30,6 +33,7 @@ pub(crate) async fn delete(inner: &Rc<StoreInner>, id: LogId) -> Result<(), Stor
     // Not while writeback may have the log's files open and make new ones.
     let _turn = inner.maintenance.acquire(1).await;
     remove_dir(&inner.log_dir(id, &name)).await?;
+    crate::salvage::remove(&inner.options, id).await?;
     inner.removed.borrow_mut().push(id);
     Ok(())
 }

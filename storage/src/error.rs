@@ -79,6 +79,15 @@ impl StorageError {
         Self::Corrupt { path: path.into(), what: what.into() }
     }
 
+    /// Whether the process has too few descriptors or too little memory for now.
+    pub(crate) fn is_shortage(&self) -> bool {
+        // EMFILE, ENFILE and ENOMEM have no kinds of their own but the last.
+        const DESCRIPTORS: [i32; 2] = [24, 23];
+        let Self::Io { cause, .. } = self else { return false };
+        cause.kind() == io::ErrorKind::OutOfMemory
+            || cause.raw_os_error().is_some_and(|errno| DESCRIPTORS.contains(&errno))
+    }
+
     /// Whether the file system said that it is full.
     pub(crate) fn is_no_space(&self) -> bool {
         match self {

@@ -62,5 +62,13 @@ pub const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 pub const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// Bytes of a partition's name in its folder's: file systems allow 255, the log id takes 17.
 pub const FOLDER_NAME_KEPT: usize = 238;
+/// Reserve of each shard for checkpoints on a full disk: about 10,000 partitions' worth.
+pub const CHECKPOINT_RESERVE_BYTES: u64 = 4 << 20;
+/// Space counts as there again when one part in this many of the reserve is free beside it.
+pub const HYSTERESIS_ONE_IN: u64 = 8;
+/// Checkpoints that fail one after another, not for want of space, until the shard takes nothing any more.
+pub const CHECKPOINT_FAILURES_MAX: u32 = 5;
+/// Bytes of a file of salvaged records that are believed when it is read.
+pub const SALVAGE_BYTES_MAX: u64 = 4 << 30;
 /// Files unlinked in one go before other tasks get their turn.
 pub const UNLINKS_A_TURN: usize = 16;

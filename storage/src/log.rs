@@ -88,9 +88,6 @@ impl Log {
             Health::Offline => return Err(StageError::Offline),
             Health::Gone => return Err(StageError::Gone),
         }
-        if self.store.no_space() {
-            return Err(StageError::NoSpace);
-        }
         self.store.commit.enter(append.bytes.len())?;
         let arriving = Arriving {
             bytes: append.bytes.len() as u64,

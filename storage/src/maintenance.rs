@@ -16,17 +16,11 @@ use crate::writeback::{Extent, Sync, write_back};
 
 /// Starts the tasks of a store.
 pub(crate) async fn start(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
-    watch_space(inner)?;
+    inner.look_at_space()?;
+    inner.keep_reserve().await;
     reactor::spawn(reactor::Priority::Background, "storage-maintenance", run(Rc::clone(inner))).detach();
     reactor::spawn(reactor::Priority::Background, "commit-log-growth", grow(Rc::clone(inner))).detach();
     reactor::yield_now().await;
-    Ok(())
-}
-
-fn watch_space(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
-    let dir = &inner.options.data_dir;
-    let free = reactor::fs::free_space(dir).map_err(StorageError::io("ask the free space of", dir))?;
-    inner.set_no_space(free < inner.options.free_bytes_min);
     Ok(())
 }
 
@@ -40,9 +34,7 @@ async fn run(inner: Rc<StoreInner>) {
         }
         if looked.elapsed() >= HOUSEKEEPING_INTERVAL {
             looked = reactor::now();
-            if let Err(error) = watch_space(&inner) {
-                tracing::warn!(%error, "free space is not known");
-            }
+            housekeep(&inner).await;
         }
         if wants_growth(&inner) {
             inner.growth.notify_one();
@@ -52,7 +44,9 @@ async fn run(inner: Rc<StoreInner>) {
             continue;
         }
         let before = (inner.commit.with_ring(ring::Ring::free), inner.commit.dirty());
-        let result = if is_crowded(&inner) {
+        let result = if inner.disk_is_full() {
+            checkpoint(&inner, Goal::Everything).await.inspect(|()| inner.note_full(false))
+        } else if is_crowded(&inner) {
             checkpoint(&inner, Goal::Reclaim).await
         } else if inner.commit.dirty() > inner.options.dirty_bytes / 2 || inner.commit.has_queue() {
             relieve(&inner).await
@@ -60,12 +54,24 @@ async fn run(inner: Rc<StoreInner>) {
             Ok(())
         };
         if let Err(error) = result {
-            tracing::warn!(%error, "writeback or checkpoint failed, to be tried again");
+            // A full disk has been told of once.
+            if !error.is_no_space() {
+                tracing::warn!(%error, "writeback or checkpoint failed, to be tried again");
+            }
             reactor::sleep(RETRY_INTERVAL).await;
         }
         let after = (inner.commit.with_ring(ring::Ring::free), inner.commit.dirty());
         freed = after.0 > before.0 || after.1 < before.1;
     }
+}
+
+/// What is looked at every second.
+async fn housekeep(inner: &Rc<StoreInner>) {
+    if let Err(error) = inner.look_at_space() {
+        tracing::warn!(%error, "free space is not known");
+    }
+    inner.keep_reserve().await;
+    inner.commit.mark_durable();
 }
 
 /// A quarter of the ring is in use, and there is a file to free.
@@ -114,7 +120,7 @@ async fn grow(inner: Rc<StoreInner>) {
         if total + bytes > options.commit_log_bytes || files == RING_FILES_MAX {
             return;
         }
-        if inner.no_space() {
+        if !inner.has_space_for(&options.ring_dir(), bytes) {
             reactor::sleep(HOUSEKEEPING_INTERVAL).await;
             continue;
         }

@@ -37,6 +37,7 @@ use crate::options::{Catalog, Direct, OnDamage, StoreOptions};
 use crate::producer_state::ProducerBudget;
 use crate::store::{Recovered, log_dir};
 use crate::types::{LogId, Timestamp};
+use crate::{salvage, space};
 use replay::{Replay, ReplayError};
 use scan::{Chain, Scan};
 
@@ -166,6 +167,7 @@ async fn prepare_dirs(options: &StoreOptions) -> Result<(), StorageError> {
     let (shard, ring, topics) = (options.shard_dir(), options.ring_dir(), options.topics_dir());
     for dir in [&shard, &ring, &topics] {
         reactor::fs::create_dir_all(dir).await.map_err(StorageError::io("make folder", dir))?;
+        space::make_room_to_start(&shard).await;
         for above in dir.ancestors().skip(1).take(2).filter(|above| !above.as_os_str().is_empty()) {
             reactor::fs::sync_dir(above).await.map_err(StorageError::io("sync", above))?;
         }
@@ -216,6 +218,14 @@ async fn replay_all(
     let mut replay = Replay::new(catalog, Rc::clone(budget), now);
     for record in snapshot.into_iter().flat_map(|snapshot| snapshot.logs.values()) {
         replay.record(record).map_err(place)?;
+    }
+    for salvaged in salvage::load_all(options).await? {
+        let (log, path) = (salvaged.log, salvaged.path);
+        if replay.salvaged(log, salvaged.pieces) {
+            tracing::warn!(%log, file = %path.display(), "salvaged records are taken in again");
+        } else {
+            salvage::remove(options, log).await?;
+        }
     }
     let mut chain = Chain::new(snapshot.map_or(0, |snapshot| snapshot.summary.reclaimed));
     let mut held: Vec<(u64, usize, Vec<LogId>)> = Vec::new();

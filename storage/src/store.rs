@@ -23,6 +23,7 @@ use crate::log::core::{Health, LogCell, LogCore};
 use crate::options::{Catalog, LogSpec, StoreOptions};
 use crate::producer_state::ProducerBudget;
 use crate::recovery::RecoveryReport;
+use crate::space::Space;
 use crate::types::LogId;
 
 /// How commits are synced, and how long that took at start.
@@ -55,9 +56,13 @@ pub struct StoreStats {
     pub carried: u64,
     /// Logs.
     pub logs: usize,
+    /// Logs whose files have failed.
+    pub offline_logs: usize,
+    /// Bytes of such logs that were brought from the commit log to files of their own.
+    pub salvaged_bytes: u64,
     /// The commit log has failed.
     pub poisoned: bool,
-    /// Free space is below the reserve.
+    /// Free space is below the reserve, or the file system refused a write for want of it.
     pub no_space: bool,
 }
 
@@ -66,6 +71,12 @@ pub(crate) struct Counters {
     pub(crate) writeback_bytes: Cell<u64>,
     pub(crate) checkpoints: Cell<u64>,
     pub(crate) carried: Cell<u64>,
+    pub(crate) offline_logs: Cell<usize>,
+    pub(crate) salvaged_bytes: Cell<u64>,
+    /// Of these, bytes that are kept in memory for readers.
+    pub(crate) salvaged_held: Cell<u64>,
+    /// Checkpoints that failed since the last good one.
+    pub(crate) checkpoint_failures: Cell<u32>,
 }
 
 /// What the store's handles, its logs and its tasks share.
@@ -91,30 +102,11 @@ pub(crate) struct StoreInner {
     pub(crate) summary: Cell<Summary>,
     /// Folders with new names that are not yet durable.
     pub(crate) unsynced_dirs: RefCell<BTreeSet<PathBuf>>,
-    no_space: Cell<bool>,
+    pub(crate) space: Space,
     closed: Cell<bool>,
 }
 
 impl StoreInner {
-    pub(crate) fn no_space(&self) -> bool {
-        self.no_space.get()
-    }
-
-    pub(crate) fn set_no_space(&self, on: bool) {
-        if self.no_space.replace(on) != on {
-            let folder = self.options.data_dir.display().to_string();
-            if on {
-                tracing::warn!(
-                    folder,
-                    reserve = self.options.free_bytes_min,
-                    "no space: appends are refused"
-                );
-            } else {
-                tracing::info!(folder, "space again: appends are taken");
-            }
-        }
-    }
-
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.get()
     }
@@ -235,7 +227,7 @@ impl Store {
             counters: Counters::default(),
             summary: Cell::new(recovered.summary),
             unsynced_dirs: RefCell::default(),
-            no_space: Cell::new(false),
+            space: Space::default(),
             closed: Cell::new(false),
         })
     }
@@ -315,6 +307,8 @@ impl Store {
             checkpoints: inner.counters.checkpoints.get(),
             carried: inner.counters.carried.get(),
             logs: inner.logs.borrow().len(),
+            offline_logs: inner.counters.offline_logs.get(),
+            salvaged_bytes: inner.counters.salvaged_bytes.get(),
             poisoned: inner.commit.poisoned().is_some(),
             no_space: inner.no_space(),
         }

@@ -20,6 +20,7 @@ use crate::error::StorageError;
 use crate::limits::{BLOCK, SEGMENT_AHEAD_BYTES, SEGMENT_AHEAD_FROM_BYTES, SEGMENT_WRITE_BYTES};
 use crate::log::core::{Health, LogCell, LogCore};
 use crate::options::Direct;
+use crate::salvage;
 use crate::segment::Segment;
 use crate::store::StoreInner;
 use crate::types::SegmentBase;
@@ -67,7 +68,7 @@ pub(crate) async fn write_back(
         let (job, dir) = {
             let core = cell.core.borrow();
             if core.health != Health::Serving {
-                return Ok(());
+                break;
             }
             match next_job(&core, after, extent, sync) {
                 Some(job) => (job, inner.log_dir(cell.id, &core.name)),
@@ -76,8 +77,11 @@ pub(crate) async fn write_back(
         };
         after = Some(job.base);
         if let Err(error) = run(inner, cell, &dir, job, sync).await {
-            return Err(failed(inner, cell, error));
+            return failed(inner, cell, error).await;
         }
+    }
+    if cell.core.borrow().health != Health::Serving {
+        return salvage::finish(inner, cell).await;
     }
     let mut core = cell.core.borrow_mut();
     let left: u64 = core.segments.iter().map(|segment| segment.bytes - core.flushed_bytes(segment)).sum();
@@ -88,18 +92,17 @@ pub(crate) async fn write_back(
     Ok(())
 }
 
-/// No space is a state of the store; any other failure takes the partition offline.
-fn failed(inner: &Rc<StoreInner>, cell: &Rc<LogCell>, error: StorageError) -> StorageError {
+/// No space is a state of the store, too few descriptors or too little memory one of the process; any other failure
+/// takes the partition offline, which is handled then.
+async fn failed(inner: &Rc<StoreInner>, cell: &Rc<LogCell>, error: StorageError) -> Result<(), StorageError> {
     if error.is_no_space() {
-        inner.set_no_space(true);
-        return error;
+        inner.note_full(true);
+        return Err(error);
     }
-    let mut core = cell.core.borrow_mut();
-    if core.health == Health::Serving {
-        core.health = Health::Offline;
-        tracing::error!(log = &*core.name, %error, "partition offline: its files have failed");
+    if error.is_shortage() {
+        return Err(error);
     }
-    error
+    salvage::take_offline(inner, cell, &error).await
 }
 
 /// The first segment after `after` that has something to write or sync.
@@ -147,10 +150,11 @@ async fn run(
     let options = OpenOptions::new()
         .read(true)
         .write(true)
-        .create(true)
+        .create(job.is_new)
         .direct(inner.options.direct == Direct::Required);
     let file = File::open(&path, &options).await.map_err(StorageError::io("open", &path))?;
-    allocate(cell, &file, &job).await;
+    check_length(cell, &file, &path, job.base).await?;
+    allocate(inner, cell, &file, &job).await;
     write_blocks(inner, cell, &file, &path, job).await?;
     if job.finish {
         file.set_len(job.to).await.map_err(StorageError::io("set the length of", &path))?;
@@ -173,13 +177,34 @@ async fn run(
     Ok(())
 }
 
-/// Reserves space ahead where much is written, best effort.
-async fn allocate(cell: &Rc<LogCell>, file: &File, job: &Job) {
+/// A file that is shorter than what was synced into it has lost records.
+async fn check_length(
+    cell: &LogCell,
+    file: &File,
+    path: &Path,
+    base: SegmentBase,
+) -> Result<(), StorageError> {
+    let length = file.size().await.map_err(StorageError::io("look at", path))?;
+    let safe = cell.core.borrow().segment(base).map_or(0, |segment| segment.safe);
+    if length < safe {
+        return Err(StorageError::corrupt(
+            path,
+            format!("it has {length} bytes, of which {safe} were synced"),
+        ));
+    }
+    Ok(())
+}
+
+/// Reserves space ahead where much is written and there is much, best effort.
+async fn allocate(inner: &StoreInner, cell: &Rc<LogCell>, file: &File, job: &Job) {
     let wanted = job.ahead && (job.to - job.from >= SEGMENT_AHEAD_FROM_BYTES || job.allocated > 0);
     if !wanted || job.to <= job.allocated {
         return;
     }
     let end = (job.to + SEGMENT_AHEAD_BYTES).next_multiple_of(SEGMENT_AHEAD_BYTES);
+    if !inner.has_space_for(&inner.options.data_dir, end - job.from + inner.commit.dirty()) {
+        return;
+    }
     if file.allocate(job.from, end - job.from).await.is_ok()
         && let Some(segment) = cell.core.borrow_mut().segment_mut(job.base)
     {
@@ -212,6 +237,7 @@ async fn write_blocks(
         let length = buffer.len() as u64;
         file.write_at(buffer, from).await.map_err(StorageError::io("write", path))?;
         inner.counters.writeback_bytes.set(inner.counters.writeback_bytes.get() + length);
+        inner.look_at_space()?;
         if let Some(segment) = cell.core.borrow_mut().segment_mut(job.base) {
             segment.advance_written(to / BLOCK * BLOCK);
         }

@@ -37,6 +37,9 @@ settings! {
         /// Bytes of each shard that may wait in memory to be written to segments. They are on disk already, in
         /// the commit log.
         "dirty.bytes" => dirty_bytes: u64 = Some("67108864"), check: Check::AtLeast(1_048_576);
+        /// Free bytes of the data folder's file system below which produce requests get KAFKA_STORAGE_ERROR until
+        /// there is space again. Fetches and deletions go on.
+        "free.bytes.min" => free_bytes_min: u64 = Some("67108864"), check: Check::AtLeast(0);
         /// Bytes of each shard that keep the newest batches in memory for readers.
         "tail.bytes" => tail_bytes: u64 = Some("134217728"), check: Check::AtLeast(1_048_576);
         /// Whether files are written past the page cache. false is for trying out where O_DIRECT is missing.

@@ -108,7 +108,7 @@ impl Controller {
         match self.log.snapshot(version, &state) {
             Ok(()) => info!(version, records = state.len(), "metadata snapshot written"),
             Err(failure) => {
-                error!(error = %failure, "metadata snapshot failed, changes are refused from now on");
+                error!(error = %failure, "metadata snapshot failed");
             }
         }
     }

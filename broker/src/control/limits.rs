@@ -18,5 +18,7 @@ pub const PRODUCER_IDS_PER_BLOCK: i64 = 1000;
 pub const FRAME_BYTES_MAX: usize = 256 << 20;
 /// Records in one frame of a snapshot.
 pub const SNAPSHOT_FRAME_RECORDS: usize = 10_000;
+/// Bytes of the file that is given up for changes of metadata on a full disk.
+pub const RESERVE_BYTES: usize = 1 << 20;
 /// A log below this size is not worth a snapshot.
 pub const LOG_BYTES_BEFORE_SNAPSHOT: u64 = 4 << 20;

@@ -2,11 +2,13 @@
 //!
 //! Contract: [`MetadataLog::append`] returns when its groups are on disk, and a group is found again as a whole or
 //! not at all. What was not returned for may be found again too. After a failed sync the log is poisoned: nothing
-//! more is appended in this life, for nobody knows what is on disk; opening it again tells.
+//! more is appended in this life, for nobody knows what is on disk; opening it again tells. A full disk is no fault:
+//! the folder has a `reserve` file that is given up for an append that finds no room, so that topics can be deleted
+//! then, and made again when there is room.
 //!
-//! Order on a crash. Append: one frame a sync, written in one piece, then fdatasync. So only the last frame can be torn,
-//! and it is cut when the log is opened; a damaged frame with a whole one behind it is corruption, and is refused with
-//! its place. Snapshot: the state goes to `<base>.snapshot.new`, fsync, rename, a new log with a synced header, fsync of
+//! Order on a crash. Append: one frame a sync, written in one piece, then fdatasync; then, not synced, a *seal*: an empty
+//! frame. So only the last frame with content can be torn, and only when no seal is behind it; it is cut when the log is
+//! opened. A damaged frame with a whole one behind it was durable once: that is corruption, and is refused with its place. Snapshot: the state goes to `<base>.snapshot.new`, fsync, rename, a new log with a synced header, fsync of
 //! the folder, and only then the older files are removed. So at each moment one snapshot is whole with the log of its
 //! base, or without one when the crash came between the two; the highest base holds.
 
@@ -16,9 +18,12 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use reactor::faults::{FileOp, check};
+use tracing::warn;
 
 use crate::control::frame::{FileHeader, FileKind, HEADER_BYTES};
-use crate::control::limits::{FRAME_BYTES_MAX, LOG_BYTES_BEFORE_SNAPSHOT, SNAPSHOT_FRAME_RECORDS};
+use crate::control::limits::{
+    FRAME_BYTES_MAX, LOG_BYTES_BEFORE_SNAPSHOT, RESERVE_BYTES, SNAPSHOT_FRAME_RECORDS,
+};
 use crate::control::random;
 use crate::metadata::records::{self, Record};
 
@@ -103,6 +108,11 @@ impl MetadataLog {
             let path = path_of(dir, *stray, "log");
             return Err(LogError::Corrupt(path, "its snapshot is missing".to_owned()));
         }
+        if logs.is_empty() && !snapshots.is_empty() {
+            // The older log goes only when the newer one is there.
+            let path = path_of(dir, base, "snapshot");
+            return Err(LogError::Corrupt(path, "the log that follows it is missing".to_owned()));
+        }
         let mut found = Found::default();
         let mut snapshot_bytes = 0;
         if !snapshots.is_empty() {
@@ -116,6 +126,7 @@ impl MetadataLog {
         };
         log.finish_open(found.cut_bytes)?;
         remove_older(dir, base)?;
+        keep_reserve(dir);
         Ok((log, found))
     }
 
@@ -131,19 +142,41 @@ impl MetadataLog {
         let mut bytes = Vec::new();
         self.header.put_frame(&mut bytes, self.sequence + 1, &payload);
         let path = path_of(&self.dir, self.header.base, "log");
-        let written = check(FileOp::Write, &path).and_then(|()| self.file.write_all(&bytes));
-        if let Err(error) = written {
-            // A full disk is no fault: what came of the frame is taken back, and the next request may try again.
-            self.poisoned = self.file.set_len(self.log_bytes).is_err();
-            return Err(LogError::Io(path, error));
+        let mut written = self.write(&path, &bytes);
+        if written.as_ref().is_err_and(is_no_space) && give_up_reserve(&self.dir) {
+            warn!("no space: the reserve of the metadata log is used");
+            written = self.write(&path, &bytes);
         }
+        written.map_err(at(&path))?;
         if let Err(error) = check(FileOp::Sync, &path).and_then(|()| self.file.sync_data()) {
             self.poisoned = true;
             return Err(LogError::Io(path, error));
         }
         self.sequence += 1;
         self.log_bytes += bytes.len() as u64;
+        self.seal(&path);
+        keep_reserve(&self.dir);
         Ok(())
+    }
+
+    /// Writes behind the last frame, or leaves nothing.
+    fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let written = check(FileOp::Write, path).and_then(|()| self.file.write_all(bytes));
+        if written.is_err() {
+            // What came of the frame is taken back, and the next request may try again.
+            self.poisoned = self.file.set_len(self.log_bytes).is_err();
+        }
+        written
+    }
+
+    /// Says behind a synced frame that it was whole. The log is as good without.
+    fn seal(&mut self, path: &Path) {
+        let mut bytes = Vec::new();
+        self.header.put_frame(&mut bytes, self.sequence + 1, &[]);
+        if self.write(path, &bytes).is_ok() {
+            self.sequence += 1;
+            self.log_bytes += bytes.len() as u64;
+        }
     }
 
     /// Whether the log has grown so long that a snapshot pays: longer than a floor and than the last snapshot.
@@ -154,15 +187,26 @@ impl MetadataLog {
     /// Replaces all groups so far by records that build the same state, and starts a new log.
     ///
     /// # Errors
-    /// What the operating system refuses. The log is poisoned then: it may exist twice.
+    /// What the operating system refuses. The log is poisoned then, for it may exist twice; but not by a full disk.
     pub fn snapshot(&mut self, version: u64, state: &[Record]) -> Result<(), LogError> {
         if self.poisoned {
             return Err(LogError::Poisoned);
         }
-        self.poisoned = true;
         // At least one frame lies between two snapshots, so that no name is used twice.
         let base = self.sequence.max(self.header.base + 1);
-        let bytes = write_snapshot(&self.dir, base, version, state)?;
+        let bytes = match write_snapshot(&self.dir, base, version, state) {
+            Err(LogError::Io(path, error))
+                if is_no_space(&error) && path.extension() == Some("new".as_ref()) =>
+            {
+                // It has no name yet that counts; the log goes on as it is, and a later append brings the next try.
+                let _ = fs::remove_file(&path);
+                return Err(LogError::Io(path, error));
+            }
+            other => {
+                self.poisoned = true;
+                other?
+            }
+        };
         let next = Self::create(&self.dir, base, bytes)?;
         remove_older(&self.dir, base)?;
         *self = next;
@@ -320,6 +364,28 @@ fn path_of(dir: &Path, base: u64, ending: &str) -> PathBuf {
     dir.join(format!("{base:020}.{ending}"))
 }
 
+fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Makes the reserve when it is not there and there is plenty of space. Best effort.
+fn keep_reserve(dir: &Path) {
+    let path = dir.join("reserve");
+    let plenty = || reactor::fs::free_space(dir).is_ok_and(|free| free >= 2 * RESERVE_BYTES as u64);
+    if path.exists() || !plenty() {
+        return;
+    }
+    if let Err(error) = fs::write(&path, vec![0; RESERVE_BYTES]) {
+        warn!(%error, "no reserve for the metadata log, to be tried again");
+        let _ = fs::remove_file(&path);
+    }
+}
+
+/// Gives up the reserve; says whether there was one.
+fn give_up_reserve(dir: &Path) -> bool {
+    fs::remove_file(dir.join("reserve")).is_ok() && File::open(dir).and_then(|dir| dir.sync_all()).is_ok()
+}
+
 fn sync_dir(dir: &Path) -> Result<(), LogError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))
 }
@@ -336,6 +402,9 @@ mod tests {
     fn group(number: i64) -> Group {
         vec![Record::ProducerIds { next: number }, Record::Cluster { id: format!("{number}") }]
     }
+
+    /// Bytes of a seal.
+    const SEAL: usize = crate::control::frame::FRAME_HEADER_BYTES;
 
     fn append(dir: &Path, groups: &[Group]) {
         let (mut log, _) = MetadataLog::open(dir).unwrap();
@@ -369,12 +438,31 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         append(dir.path(), &[group(2)]);
         let longer = fs::read(&path).unwrap();
-        for end in whole.len()..longer.len() {
+        for end in whole.len()..longer.len() - SEAL {
             fs::write(&path, &longer[..end]).unwrap();
             let (mut log, found) = MetadataLog::open(dir.path()).unwrap();
             assert_eq!((found.groups, found.cut_bytes), (vec![group(1)], (end - whole.len()) as u64));
             log.append(&[group(3)]).unwrap();
             assert_eq!(MetadataLog::open(dir.path()).unwrap().1.groups, [group(1), group(3)]);
+        }
+        for end in longer.len() - SEAL..longer.len() {
+            fs::write(&path, &longer[..end]).unwrap();
+            let (_, found) = MetadataLog::open(dir.path()).unwrap();
+            assert_eq!(found.groups, [group(1), group(2)], "only the seal is torn");
+        }
+    }
+
+    #[test]
+    fn the_newest_frame_was_durable_when_its_seal_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        append(dir.path(), &[group(1)]);
+        let path = only_log(dir.path());
+        let good = fs::read(&path).unwrap();
+        for bit in HEADER_BYTES * 8..(good.len() - SEAL) * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, &bad).unwrap();
+            assert!(matches!(MetadataLog::open(dir.path()), Err(LogError::Corrupt(..))), "bit {bit}");
         }
     }
 
@@ -386,7 +474,7 @@ mod tests {
         let first = fs::read(&path).unwrap().len();
         append(dir.path(), &[group(2), group(3)]);
         let good = fs::read(&path).unwrap();
-        for at in HEADER_BYTES..first {
+        for at in HEADER_BYTES..first - SEAL {
             let mut bad = good.clone();
             bad[at] ^= 1;
             fs::write(&path, &bad).unwrap();
@@ -398,7 +486,7 @@ mod tests {
         cut.extend_from_slice(&good[first..]);
         fs::write(&path, &cut).unwrap();
         let error = MetadataLog::open(dir.path()).unwrap_err();
-        assert!(error.to_string().contains("frame 2 follows frame 0"), "{error}");
+        assert!(error.to_string().contains("frame 3 follows frame 0"), "{error}");
         for at in 0..HEADER_BYTES {
             let mut bad = good.clone();
             bad[at] ^= 1;
@@ -425,7 +513,7 @@ mod tests {
         log.snapshot(3, &group(3)).unwrap();
         let found = MetadataLog::open(dir.path()).unwrap().1;
         assert_eq!((found.snapshot, found.snapshot_version, found.groups.len()), (vec![group(3)], 3, 0));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "one of each, and the reserve");
     }
 
     #[test]
@@ -435,14 +523,14 @@ mod tests {
         let old = fs::read(only_log(dir.path())).unwrap();
         let (mut log, _) = MetadataLog::open(dir.path()).unwrap();
         log.snapshot(1, &group(1)).unwrap();
-        let (log_path, snapshot_path) = (only_log(dir.path()), path_of(dir.path(), 1, "snapshot"));
+        let (log_path, snapshot_path) = (only_log(dir.path()), path_of(dir.path(), 2, "snapshot"));
         let (log_bytes, snapshot_bytes) = (fs::read(&log_path).unwrap(), fs::read(&snapshot_path).unwrap());
         let files: [(&str, &[u8]); 5] = [
             ("00000000000000000000.log", &old),
-            ("00000000000000000001.snapshot.new", &snapshot_bytes[..snapshot_bytes.len() / 2]),
-            ("00000000000000000001.snapshot", &snapshot_bytes),
-            ("00000000000000000001.log.new", &log_bytes[..HEADER_BYTES / 2]),
-            ("00000000000000000001.log", &log_bytes),
+            ("00000000000000000002.snapshot.new", &snapshot_bytes[..snapshot_bytes.len() / 2]),
+            ("00000000000000000002.snapshot", &snapshot_bytes),
+            ("00000000000000000002.log.new", &log_bytes[..HEADER_BYTES / 2]),
+            ("00000000000000000002.log", &log_bytes),
         ];
         for step in [
             &files[..1],
@@ -488,7 +576,13 @@ mod tests {
         let (mut log, _) = MetadataLog::open(dir.path()).unwrap();
         log.append(&[group(1)]).unwrap();
         log.snapshot(1, &group(1)).unwrap();
-        let path = path_of(dir.path(), 1, "snapshot");
+        let path = path_of(dir.path(), 2, "snapshot");
+        let log_path = only_log(dir.path());
+        let log_bytes = fs::read(&log_path).unwrap();
+        fs::remove_file(&log_path).unwrap();
+        let error = MetadataLog::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("the log that follows it is missing"), "{error}");
+        fs::write(&log_path, log_bytes).unwrap();
         let good = fs::read(&path).unwrap();
         for at in 0..good.len() {
             let mut bad = good.clone();

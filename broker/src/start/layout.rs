@@ -59,6 +59,7 @@ pub(super) fn store_options(config: &BrokerConfig, data_dir: &Path, shard: Shard
         commit_log_bytes: config.commit_log_bytes,
         dirty_bytes: config.dirty_bytes,
         tail_bytes: config.tail_bytes,
+        free_bytes_min: config.free_bytes_min,
         producer_expiration_ms,
         direct: if config.o_direct { Direct::Required } else { Direct::Off },
         sync: match config.commit_sync_method {

@@ -36,6 +36,9 @@ impl CommitLog {
         if inner.refusing.get() {
             return Err(StageError::Gone);
         }
+        if inner.no_space.get() {
+            return Err(StageError::NoSpace);
+        }
         let waiting: usize = state.sealed.iter().map(|sealed| sealed.bytes.len()).sum();
         let entries = 2 + bytes / inner.limits.commit_bytes_max;
         let needed = bytes + entries * (BLOCK as usize + HEADER_BYTES + ENTRY_BYTES);

@@ -40,10 +40,14 @@ impl Inner {
         start..state.buffer.len()
     }
 
-    /// Ends the commit being filled: header, checksums and padding; gives the logs their slices of it.
+    /// Ends the commit being filled, which may be without entries: header, checksums and padding; gives the logs their slices of it.
     pub(super) fn seal(&self, state: &mut State) {
+        if state.buffer.is_empty() {
+            state.buffer = reactor::aligned(BLOCK as usize);
+            state.buffer.resize(HEADER_BYTES, 0);
+        }
         let length = state.buffer.len();
-        assert!(length > HEADER_BYTES && !state.placed.is_empty());
+        assert!(state.placed.is_empty() == (length == HEADER_BYTES));
         let header = CommitHeader {
             ring_id: self.ring_id,
             incarnation: self.incarnation,
@@ -75,6 +79,10 @@ impl Inner {
         }
         state.sealed.push_back(Sealed { sequence: state.next, bytes, placed });
         state.previous_crc = crc;
+        state.named = state.durable;
+        if length > HEADER_BYTES {
+            state.entered = state.next;
+        }
         state.next += 1;
     }
 

@@ -33,6 +33,17 @@ pub(crate) enum Health {
     Gone,
 }
 
+/// Whether a file of salvaged bytes is there for a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Salvage {
+    /// None.
+    No,
+    /// Written in this life, because the log went offline: the ring is not needed for it.
+    Written,
+    /// Of an earlier life: the log was recovered with it, and needs it until segments hold the bytes.
+    Restored,
+}
+
 /// State of a log. Everything here is of the *staged* end, but for `flushed`.
 pub(crate) struct LogCore {
     pub(crate) name: Rc<str>,
@@ -48,6 +59,8 @@ pub(crate) struct LogCore {
     pub(crate) epochs: LeaderEpochs,
     pub(crate) producers: ProducerState,
     pub(crate) health: Health,
+    /// What became of bytes that only the ring held when the files failed.
+    pub(crate) salvage: Salvage,
     /// Differs from what the last checkpoint says.
     pub(crate) changed: bool,
     /// In the store's list of logs that a checkpoint looks at.
@@ -138,6 +151,7 @@ impl LogCore {
             epochs: LeaderEpochs::new(),
             producers: ProducerState::new(budget),
             health: Health::Serving,
+            salvage: Salvage::No,
             changed: false,
             listed: false,
             carried: false,

@@ -12,10 +12,11 @@ use wire::kafka::record_batch::BatchHeader;
 
 use crate::commit_log::Lsn;
 use crate::commit_log::format::{Entry, EntryKind};
-use crate::log::core::{Arriving, LogCore};
+use crate::log::core::{Arriving, LogCore, Salvage};
 use crate::log_record::LogRecord;
 use crate::options::{Catalog, LogConfig};
 use crate::producer_state::{ProducerBatch, ProducerBudget};
+use crate::salvage::Piece;
 use crate::tail::{Chunk, Edges, Place};
 use crate::types::{LogId, Offset, Timestamp};
 
@@ -25,6 +26,9 @@ pub(crate) enum ReplayError {
     Damage(String),
     Unknown { id: LogId, name: String },
 }
+
+/// Of bytes that come from a file of salvaged records: older than any commit.
+pub(crate) const SALVAGED_SEQUENCE: u64 = 0;
 
 /// A log that is being put together.
 struct Partial {
@@ -75,6 +79,19 @@ impl<'a> Replay<'a> {
             *known = name.map(str::to_owned);
         }
         Ok(None)
+    }
+
+    /// Takes in bytes of a log that were salvaged from the ring, before any entry; false when the log is deleted. The
+    /// record speaks of them already. Without a record they are in the ring still.
+    pub(crate) fn salvaged(&mut self, id: LogId, pieces: Vec<Piece>) -> bool {
+        if let Some(log) = self.logs.get_mut(&id) {
+            for piece in pieces {
+                log.fill(piece.at, &piece.bytes, SALVAGED_SEQUENCE);
+            }
+            log.core.salvage = Salvage::Restored;
+            log.core.changed = true;
+        }
+        self.catalog.live.contains_key(&id)
     }
 
     /// Takes in one entry; says whether a log has bytes of it.
