@@ -38,9 +38,9 @@ impl StoreInner {
     /// Asks the file system.
     pub(crate) fn look_at_space(&self) -> Result<(), StorageError> {
         let free = self.free_space()?;
-        let wanted = self.options.free_bytes_min + self.commit.dirty();
+        let wanted = self.options.free_bytes_min.saturating_add(self.commit.dirty());
         let more = if self.space.little.get() { self.options.free_bytes_min / HYSTERESIS_ONE_IN } else { 0 };
-        self.note_space(free < wanted + more, self.space.full.get());
+        self.note_space(free < wanted.saturating_add(more), self.space.full.get());
         Ok(())
     }
 
