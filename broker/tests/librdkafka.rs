@@ -17,70 +17,9 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use support::Broker;
+use support::admin::{Admin, eventually, unique};
 use support::records::{PATIENCE, Random, Record, assert_same, assert_topic_holds, client_config};
 use support::records::{now_ms, poll, reader, send, send_all, shapes};
-
-/// How long one of several tries may take.
-const ONE_TRY: Duration = Duration::from_secs(1);
-
-/// The admin client, waited for on the test's own thread.
-struct Admin {
-    bootstrap: String,
-    client: AdminClient<DefaultClientContext>,
-    options: AdminOptions,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Admin {
-    fn new(broker: &Broker) -> Self {
-        Self {
-            bootstrap: broker.bootstrap().to_owned(),
-            client: client_config(broker.bootstrap(), &[]).create().unwrap(),
-            options: AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE)),
-            runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
-        }
-    }
-
-    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        self.runtime.block_on(future)
-    }
-
-    fn try_create(&self, topic: &NewTopic<'_>) -> Result<(), RDKafkaErrorCode> {
-        let results = self.wait(self.client.create_topics([topic], &self.options)).unwrap();
-        results.into_iter().next().unwrap().map(|_| ()).map_err(|(_, code)| code)
-    }
-
-    /// A topic whose name no other run has, led: a record sent with acks=0 before that may be lost.
-    fn create(&self, name: &str, partitions: i32) -> String {
-        let unique = unique(name);
-        self.try_create(&NewTopic::new(&unique, partitions, TopicReplication::Fixed(1))).unwrap();
-        eventually("the new topic is led", || self.is_led(&unique, partitions));
-        unique
-    }
-
-    /// Asked by a new client each time: librdkafka remembers that a topic was not there.
-    fn is_led(&self, topic: &str, partitions: i32) -> bool {
-        if self.partitions_of(topic) != partitions as usize {
-            return false;
-        }
-        let fresh: BaseConsumer = client_config(&self.bootstrap, &[]).create().unwrap();
-        (0..partitions).all(|partition| fresh.fetch_watermarks(topic, partition, ONE_TRY).is_ok())
-    }
-
-    fn delete(&self, topic: &str) -> Result<(), RDKafkaErrorCode> {
-        let results = self.wait(self.client.delete_topics(&[topic], &self.options)).unwrap();
-        results.into_iter().next().unwrap().map(|_| ()).map_err(|(_, code)| code)
-    }
-
-    fn partitions_of(&self, topic: &str) -> usize {
-        let metadata = self.client.inner().fetch_metadata(Some(topic), PATIENCE).unwrap();
-        metadata.topics()[0].partitions().len()
-    }
-}
-
-fn unique(name: &str) -> String {
-    format!("rdkafka-{name}-{}-{}", std::process::id(), now_ms())
-}
 
 #[test]
 fn every_codec_and_acks_level_arrives_equal_and_in_order() {
@@ -192,14 +131,6 @@ fn configs_set_at_creation_are_described() {
     assert_eq!(value("retention.ms").as_deref(), Some("123456"));
     assert_eq!(value("cleanup.policy").as_deref(), Some("delete"));
     assert_eq!(value("max.message.bytes").as_deref(), Some("1048588"));
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// Ten records in partition 0, one second apart from `start_ms`, holding their numbers.

@@ -153,6 +153,8 @@ struct Inner {
     stopped: Cell<bool>,
     /// Appends are refused: the disk is full.
     no_space: Cell<bool>,
+    /// The ring cannot have another file now, for want of space.
+    stuck: Cell<bool>,
     /// Tells the committing task that there is something to do.
     wake: Notify,
     /// Tells maintenance that the ring fills or memory is short.
@@ -199,6 +201,7 @@ impl CommitLog {
             refusing: Cell::new(false),
             stopped: Cell::new(false),
             no_space: Cell::new(false),
+            stuck: Cell::new(false),
             wake: Notify::new(),
             pressure,
             queue: RefCell::default(),
@@ -373,6 +376,12 @@ impl CommitLog {
     /// Whether appends are refused for want of space; those who wait to be admitted learn it at once.
     pub(crate) fn set_no_space(&self, on: bool) {
         self.inner.no_space.set(on);
+        self.inner.admit_next();
+    }
+
+    /// Whether the ring can have no other file for want of space: appends that need one are refused.
+    pub(crate) fn set_stuck(&self, on: bool) {
+        self.inner.stuck.set(on);
         self.inner.admit_next();
     }
 

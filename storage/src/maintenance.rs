@@ -121,12 +121,17 @@ async fn grow(inner: Rc<StoreInner>) {
             return;
         }
         if !inner.has_space_for(&options.ring_dir(), bytes) {
+            inner.commit.set_stuck(true);
             reactor::sleep(HOUSEKEEPING_INTERVAL).await;
             continue;
         }
         match ring::make_file(&options.ring_dir(), number, bytes, options.direct).await {
-            Ok(file) => inner.commit.grow(file),
+            Ok(file) => {
+                inner.commit.set_stuck(false);
+                inner.commit.grow(file);
+            }
             Err(error) => {
+                inner.commit.set_stuck(error.is_no_space());
                 tracing::warn!(%error, "the commit log cannot grow, to be tried again");
                 reactor::sleep(HOUSEKEEPING_INTERVAL).await;
             }

@@ -174,8 +174,12 @@ async fn prepare_dirs(options: &StoreOptions) -> Result<(), StorageError> {
     }
     if options.direct == Direct::Required {
         for dir in [ring, topics] {
-            if !reactor::fs::supports_direct(&dir).await.map_err(StorageError::io("write in", &dir))? {
-                return Err(StorageError::NoDirectIo(dir));
+            match reactor::fs::supports_direct(&dir).await.map_err(StorageError::io("write in", &dir)) {
+                Ok(true) => {}
+                Ok(false) => return Err(StorageError::NoDirectIo(dir)),
+                // A full disk cannot be asked; the files that are there can be opened, or the start ends with them.
+                Err(error) if error.is_no_space() => {}
+                Err(error) => return Err(error),
             }
         }
     }

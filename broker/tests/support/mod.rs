@@ -6,6 +6,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
+pub mod admin;
+pub mod faults;
 pub mod records;
 
 use std::collections::BTreeSet;
@@ -33,6 +35,9 @@ pub struct Broker {
 
 struct Process {
     dir: TempDir,
+    /// The data folder, if not in `dir`.
+    data: Option<PathBuf>,
+    env: Vec<(&'static str, PathBuf)>,
     port: u16,
     settings: Vec<String>,
     cores: u32,
@@ -52,9 +57,16 @@ impl Broker {
 
     /// A new process with an empty data directory and these further `key=value` settings.
     pub fn spawn(settings: &[&str]) -> Self {
+        Self::spawn_in(None, &[], settings)
+    }
+
+    /// A new process on this data folder and with these variables, with two cores as all.
+    pub fn spawn_in(data: Option<&Path>, env: &[(&'static str, &Path)], settings: &[&str]) -> Self {
         let port = free_port();
         let mut process = Process {
             dir: tempfile::Builder::new().prefix("corelane-test-").tempdir().unwrap(),
+            data: data.map(Path::to_path_buf),
+            env: env.iter().map(|(name, path)| (*name, path.to_path_buf())).collect(),
             port,
             settings: settings.iter().map(|s| (*s).to_owned()).collect(),
             cores: 2,
@@ -112,6 +124,47 @@ impl Broker {
     pub fn restart(&mut self) {
         self.process.as_mut().expect("a process of ours").launch();
         self.wait_ready();
+    }
+
+    /// As [`Self::restart`], of a broker that may refuse to start: then what it said.
+    pub fn try_restart(&mut self) -> Result<(), String> {
+        let process = self.process.as_mut().expect("a process of ours");
+        process.launch();
+        let deadline = Instant::now() + READY_WITHIN;
+        while Instant::now() < deadline {
+            let said = process.said();
+            if said.contains("is ready on") && TcpStream::connect(&self.bootstrap).is_ok() {
+                return Ok(());
+            }
+            if let Some(child) = &mut process.child
+                && let Some(status) = child.try_wait().unwrap()
+            {
+                process.child = None;
+                assert!(!status.success(), "left without an error: {status}");
+                return Err(process.said());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        panic!("neither ready nor gone within {READY_WITHIN:?}\n{}", self.log_tail());
+    }
+
+    /// What the process has written in its present life.
+    pub fn said(&self) -> String {
+        self.process.as_ref().expect("a process of ours").said()
+    }
+
+    /// Waits until the process has written this in its present life.
+    pub fn await_said(&self, text: &str) {
+        let deadline = Instant::now() + READY_WITHIN;
+        while !self.said().contains(text) {
+            assert!(Instant::now() < deadline, "{text:?} was not said\n{}", self.log_tail());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Another value of a setting from the next start on.
+    pub fn set(&mut self, setting: &str) {
+        self.process.as_mut().expect("a process of ours").settings.push(setting.to_owned());
     }
 
     /// The same again, killed after so long, wherever its recovery is then.
@@ -176,7 +229,12 @@ impl Drop for Broker {
 
 impl Process {
     fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data.clone().unwrap_or_else(|| self.dir.path().join("data"))
+    }
+
+    fn said(&self) -> String {
+        let log = fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&log[self.log_bytes_before.min(log.len())..]).into_owned()
     }
 
     fn log_path(&self) -> PathBuf {
@@ -187,7 +245,10 @@ impl Process {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         self.log_bytes_before = log.metadata().unwrap().len() as usize;
         let built = || env!("CARGO_BIN_EXE_corelane").into();
-        let mut command = Command::new(std::env::var_os("CORELANE_BIN").unwrap_or_else(built));
+        // A binary from elsewhere has no disks that fail on demand.
+        let named = std::env::var_os("CORELANE_BIN").filter(|_| self.env.is_empty());
+        let mut command = Command::new(named.unwrap_or_else(built));
+        command.envs(self.env.iter().map(|(name, path)| (*name, path)));
         command.args(["--cores", &self.cores.to_string()]);
         let mut set = |setting: String| {
             command.arg("--set").arg(setting);

@@ -48,7 +48,13 @@ impl CommitLog {
         let budget = inner.limits.dirty_bytes;
         // A batch near the budget or above it gets in when not much else is there.
         let too_dirty = dirty + bytes as u64 > budget && dirty > budget / 4;
-        if state.ring.free() < reserve + needed as u64 || too_dirty {
+        if state.ring.free() < reserve + needed as u64 {
+            // Files are freed but never the one being filled: waiting may be in vain.
+            let in_vain = state.ring.closed().is_empty() || reserve + needed as u64 > state.ring.total();
+            let refused = inner.stuck.get() && in_vain;
+            return Err(if refused { StageError::NoSpace } else { StageError::Full });
+        }
+        if too_dirty {
             return Err(StageError::Full);
         }
         Ok(())
