@@ -88,7 +88,7 @@ pub(crate) async fn finish(inner: &Rc<StoreInner>, cell: &Rc<LogCell>) -> Result
     let mut core = cell.core.borrow_mut();
     core.salvage = Salvage::Written;
     core.changed = true;
-    if held <= inner.options.dirty_bytes {
+    if held <= inner.options.dirty_bytes + inner.options.tail_bytes {
         inner.counters.salvaged_held.set(held);
     } else {
         // Memory is bounded: consumers read what the files still give.

@@ -60,7 +60,7 @@ impl Broker {
         Self::spawn_in(None, &[], settings)
     }
 
-    /// A new process on this data folder and with these variables, with two cores as all.
+    /// A new process on this data folder and with these variables; two cores, if `cores` is not among the settings.
     pub fn spawn_in(data: Option<&Path>, env: &[(&'static str, &Path)], settings: &[&str]) -> Self {
         let port = free_port();
         let mut process = Process {
@@ -68,8 +68,8 @@ impl Broker {
             data: data.map(Path::to_path_buf),
             env: env.iter().map(|(name, path)| (*name, path.to_path_buf())).collect(),
             port,
-            settings: settings.iter().map(|s| (*s).to_owned()).collect(),
-            cores: 2,
+            settings: settings.iter().filter(|s| cores_of(s).is_none()).map(|s| (*s).to_owned()).collect(),
+            cores: settings.iter().find_map(|s| cores_of(s)).unwrap_or(2),
             log_bytes_before: 0,
             child: None,
         };
@@ -260,6 +260,11 @@ impl Process {
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().expect("the binary starts"));
     }
+}
+
+/// The one setting that is a flag.
+fn cores_of(setting: &str) -> Option<u32> {
+    setting.strip_prefix("cores=")?.parse().ok()
 }
 
 /// A port that nobody listened on a moment ago, below those that the system gives to outgoing connections: one of
