@@ -15,6 +15,7 @@ pub mod listener;
 pub mod load;
 pub mod log;
 pub mod network;
+pub mod operation;
 pub mod properties;
 pub mod server;
 pub mod store;
@@ -22,6 +23,7 @@ pub mod store;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,19 +32,21 @@ use group::GroupSettings;
 use listener::Listener;
 use log::LogSettings;
 use network::NetworkSettings;
+use operation::OperationSettings;
 use server::ServerSettings;
 use store::StoreSettings;
 
 pub use load::{Loaded, Sources};
 
 /// The tables of broker settings with their titles, in the order of the documentation.
-pub fn sections() -> [(&'static str, &'static [Definition]); 5] {
+pub fn sections() -> [(&'static str, &'static [Definition]); 6] {
     [
         ("Node", server::SERVER),
         ("Connections, requests, fetches", network::NETWORK),
         ("Topics and the defaults of their settings", log::LOG),
         ("Consumer groups", group::GROUP),
         ("Storage", store::STORE),
+        ("Operation", operation::OPERATION),
     ]
 }
 
@@ -140,6 +144,10 @@ pub struct BrokerConfig {
     pub group: GroupSettings,
     /// Storage.
     pub store: StoreSettings,
+    /// Metrics, health and log lines.
+    pub operation: OperationSettings,
+    /// Where metrics and health are served, if anywhere.
+    pub admin_address: Option<SocketAddr>,
     /// Where to listen and what clients are told; at least one.
     pub listeners: Vec<Listener>,
     /// The texts behind the values, with their sources.
@@ -159,6 +167,10 @@ impl BrokerConfig {
         let log = LogSettings::read(lookup).map_err(wrong)?;
         let group = GroupSettings::read(lookup).map_err(wrong)?;
         let store = StoreSettings::read(lookup).map_err(wrong)?;
+        let operation = OperationSettings::read(lookup).map_err(wrong)?;
+        let admin_address = operation
+            .admin_address()
+            .map_err(|reason| refusal(&settings, "admin.listener", &operation.admin_listener, &reason))?;
         if let [_, _, ..] = server.data_dirs.as_slice() {
             let value = server.data_dirs.join(",");
             return Err(refusal(&settings, "log.dirs", &value, "one data folder is supported, not several"));
@@ -170,7 +182,17 @@ impl BrokerConfig {
         }
         let listeners = listener::listeners(&server)
             .map_err(|bad| refusal(&settings, bad.setting, &bad.value, &bad.reason))?;
-        Ok(Self { server, network, log, group, store, listeners, settings: Arc::new(settings) })
+        Ok(Self {
+            server,
+            network,
+            log,
+            group,
+            store,
+            operation,
+            admin_address,
+            listeners,
+            settings: Arc::new(settings),
+        })
     }
 
     /// The configuration when nobody sets anything.

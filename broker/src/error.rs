@@ -17,6 +17,13 @@ pub enum StartError {
         /// What the kernel said.
         error: std::io::Error,
     },
+    /// The address of the admin port is taken or not ours.
+    Admin {
+        /// As configured.
+        address: SocketAddr,
+        /// What the kernel said.
+        error: std::io::Error,
+    },
     /// A thread or its ring could not be made.
     Reactor(std::io::Error),
     /// The data folder, a commit log or a segment.
@@ -31,6 +38,11 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
+            StartError::Admin { address, error } => write!(
+                f,
+                "cannot serve metrics and health on {address}: {error}; give this node another address with \
+                 admin.listener=host:port, or admin.listener=none"
+            ),
             StartError::Reactor(error) => write!(f, "cannot start a shard: {error}"),
             StartError::Storage(error) => write!(f, "{error}"),
             StartError::Control(error) => write!(f, "{error}"),
@@ -42,7 +54,9 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            StartError::Listen { error, .. } | StartError::Reactor(error) => Some(error),
+            StartError::Listen { error, .. }
+            | StartError::Admin { error, .. }
+            | StartError::Reactor(error) => Some(error),
             StartError::Storage(error) => Some(error),
             StartError::Control(error) => Some(error),
             StartError::ShardEnded => None,

@@ -10,6 +10,7 @@ pub mod error;
 pub mod handlers;
 pub mod limits;
 pub mod metadata;
+pub mod metrics;
 pub mod net;
 pub mod runtime;
 pub mod serve;

@@ -9,15 +9,21 @@ use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::ServeArgs;
-use crate::config::BrokerConfig;
+use crate::config::operation::{LogFormat, OperationSettings};
+use crate::config::{BrokerConfig, Loaded};
 use crate::start::Broker;
+
+/// As a shell has it for a process that an interrupt ended.
+const SECOND_SIGNAL_EXIT_CODE: i32 = 130;
 
 /// Serves until SIGTERM or SIGINT. A second one leaves at once, as a crash would: the next start recovers.
 pub fn run(args: &ServeArgs) -> ExitCode {
     let started = Instant::now();
-    log_to_stderr();
     abort_on_panic();
-    match start(args) {
+    let loaded = args.sources().load();
+    let logging = log_to_stderr(loaded.as_ref().ok().map(|loaded| &loaded.config.operation));
+    let loaded = loaded.map_err(|error| error.to_string());
+    match loaded.and_then(|loaded| logging.map(|()| loaded)).and_then(start) {
         Ok((broker, config)) => {
             println!("{}", start_line(&broker, &config, started));
             wait_for_signal();
@@ -27,17 +33,28 @@ pub fn run(args: &ServeArgs) -> ExitCode {
             info!("stopped");
             ExitCode::SUCCESS
         }
-        Err(sentence) => {
-            error!("{sentence}");
+        Err(reason) => {
+            error!(%reason, "not started");
             ExitCode::FAILURE
         }
     }
 }
 
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+/// As configured; a configuration that cannot be read is complained about as text.
+fn log_to_stderr(operation: Option<&OperationSettings>) -> Result<(), String> {
+    let level = operation.map_or("info", |operation| operation.log_level.as_str());
+    let (configured, wrong) = match EnvFilter::try_new(level) {
+        Ok(filter) => (filter, Ok(())),
+        Err(error) => (EnvFilter::new("info"), Err(format!("log.level={level}: {error}"))),
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or(configured);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Only a second start in one process, as in a test, finds a subscriber in place.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = match operation.map_or(LogFormat::Text, |operation| operation.log_format) {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    wrong
 }
 
 /// A thread that ends by a bug would leave half a broker behind; the whole process ends instead, and the next start
@@ -50,10 +67,9 @@ fn abort_on_panic() {
     }));
 }
 
-fn start(args: &ServeArgs) -> Result<(Broker, BrokerConfig), String> {
-    let loaded = args.sources().load().map_err(|error| error.to_string())?;
-    for warning in &loaded.warnings {
-        warn!("{warning}");
+fn start(loaded: Loaded) -> Result<(Broker, BrokerConfig), String> {
+    for what in &loaded.warnings {
+        warn!(%what, "configuration");
     }
     // Before any thread: a thread without the mask would take the signal and end the process.
     signal::block().map_err(|error| format!("cannot mask signals: {error}"))?;
@@ -66,8 +82,9 @@ fn start_line(broker: &Broker, config: &BrokerConfig, started: Instant) -> Strin
     let ring: u64 = broker.recovered.iter().map(|shard| shard.commit_log_bytes).max().unwrap_or(0);
     let replayed: u64 = broker.recovered.iter().map(|shard| shard.report.commits).sum();
     let direct = if config.store.o_direct { "" } else { " (storage.o_direct=false: for trying out only)" };
+    let admin = broker.admin_address.map_or_else(|| "none".to_owned(), |address| address.to_string());
     format!(
-        "corelane {} is ready on {} | data in {}{direct} | {} shards | commit log {} MiB a shard, growing to {} | \
+        "corelane {} is ready on {} | admin on {admin} | data in {}{direct} | {} shards | commit log {} MiB a shard, growing to {} | \
          sync by {} | durability=fsync | {replayed} commits recovered | started in {:.3} s",
         env!("CARGO_PKG_VERSION"),
         broker.address,
@@ -98,7 +115,7 @@ fn wait_for_signal() {
 fn leave_on_second_signal() {
     std::thread::spawn(|| {
         wait_for_signal();
-        warn!("second signal: leaving at once");
-        std::process::exit(130);
+        warn!(code = SECOND_SIGNAL_EXIT_CODE, "second signal, leaving at once");
+        std::process::exit(SECOND_SIGNAL_EXIT_CODE);
     });
 }

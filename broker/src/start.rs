@@ -6,6 +6,7 @@
 //! recovery then replays the commit log.
 
 mod layout;
+mod observe;
 mod on_shard;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use reactor::{Builder, JoinHandle};
 use storage::DataDir;
 
 use crate::config::BrokerConfig;
+use crate::control::admin::{AdminPort, Phase};
 use crate::control::{Control, ControlOptions};
 use crate::error::StartError;
 use crate::handlers::context::{Advertised, Call};
@@ -37,6 +39,8 @@ pub struct Broker {
     pub recovered: Vec<Recovered>,
     /// Where clients connect.
     pub address: SocketAddr,
+    /// Where metrics and health are served, if anywhere.
+    pub admin_address: Option<SocketAddr>,
     _data_dir: Arc<DataDir>,
 }
 
@@ -56,25 +60,27 @@ impl Broker {
         let patience = Duration::from_secs(if used_before { limits::ADDRESS_WAIT_SECONDS } else { 0 });
         let address = listener::reserve(wanted, patience)
             .map_err(|error| StartError::Listen { address: wanted, error })?;
+        let admin = config.admin_address.map(bind_admin).transpose()?;
+        let admin_address = admin.as_ref().map(AdminPort::address);
         let config = Arc::new(config);
         let path = config.data_dir().to_path_buf();
         let opened = Builder::new("data-dir").ring_entries(32).run(|| DataDir::open(path));
         let data_dir = Arc::new(opened.map_err(StartError::Reactor)??);
         let shards = config.server.cores.unwrap_or_else(available_cores);
-        let mut control = Control::start(&ControlOptions {
-            config: Arc::clone(&config),
-            dir: data_dir.path().join("metadata"),
-            shards,
-        })?;
+        let options =
+            ControlOptions { config: Arc::clone(&config), dir: data_dir.path().join("metadata"), shards };
+        let mut control = Control::start(&options, admin)?;
         layout::hand_over(&config, &data_dir, control.image())?;
         let (shards, stop, steps) = spawn_shards(&config, &data_dir, &mut control, address, shards)?;
         let recovered = steps.wait_until_recovered(shards.len())?;
         steps.open_listeners()?;
-        Ok(Broker { shards, stop, control, recovered, address, _data_dir: data_dir })
+        control.phase().set(Phase::Serving);
+        Ok(Broker { shards, stop, control, recovered, address, admin_address, _data_dir: data_dir })
     }
 
     /// Answers what is in flight, writes back, checkpoints, and returns when all threads have ended.
     pub fn stop(self) {
+        self.control.phase().set(Phase::Stopping);
         for stop in &self.stop {
             // A shard that has already ended needs no word.
             let _ = stop.try_send(());
@@ -86,6 +92,10 @@ impl Broker {
         }
         self.control.stop();
     }
+}
+
+fn bind_admin(address: SocketAddr) -> Result<AdminPort, StartError> {
+    AdminPort::bind(address).map_err(|error| StartError::Admin { address, error })
 }
 
 /// Cores that this process may run on.
@@ -117,6 +127,7 @@ fn spawn_shards(
             control: control.client(),
             image: Arc::clone(control.image()),
             updates: control.subscribe(ShardId(index)).ok_or(StartError::ShardEnded)?,
+            asks: control.asks(ShardId(index)).ok_or(StartError::ShardEnded)?,
             produce_lane,
             lane,
             address,

@@ -30,6 +30,7 @@ impl Broker {
     fn start_in(data: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(PROGRAM)
             .args(["--listen", "127.0.0.1:0", "--set", "cores.pin=false"])
+            .args(["--set", "admin.listener=none"])
             .args(["--set", "group.initial.rebalance.delay.ms=0", "--data"])
             .arg(data)
             .args(arguments)

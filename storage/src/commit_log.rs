@@ -76,6 +76,8 @@ pub struct CommitStats {
     pub commits: u64,
     /// Their bytes, padding included.
     pub bytes: u64,
+    /// Commits by size: the n-th counts those of less than 2^n bytes that no lower one counts.
+    pub bytes_log2: [u64; 24],
     /// Entries in them.
     pub entries: u64,
     /// Sum of the times from write to durable, in microseconds.

@@ -60,6 +60,8 @@ pub struct StoreStats {
     pub offline_logs: usize,
     /// Bytes of such logs that were brought from the commit log to files of their own.
     pub salvaged_bytes: u64,
+    /// Appends that wait to be admitted.
+    pub appends_waiting: usize,
     /// The commit log has failed.
     pub poisoned: bool,
     /// Free space is below the reserve, or the file system refused a write for want of it.
@@ -309,6 +311,7 @@ impl Store {
             logs: inner.logs.borrow().len(),
             offline_logs: inner.counters.offline_logs.get(),
             salvaged_bytes: inner.counters.salvaged_bytes.get(),
+            appends_waiting: inner.commit.waiting(),
             poisoned: inner.commit.poisoned().is_some(),
             no_space: inner.no_space(),
         }

@@ -9,10 +9,12 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use async_channel::{Receiver, Sender};
+use tokio::sync::watch;
 use tracing::{error, info};
 use wire::kafka::{ErrorCode, Str, Uuid};
 
 use crate::config::BrokerConfig;
+use crate::control::admin::Published;
 use crate::control::commands::{
     AlterConfigs, ControlRequest, CreatedTopic, DeletedTopic, Mode, MorePartitions, NewTopic, Outcomes,
     ProducerIds, Refusal, Reply, TopicKey,
@@ -31,6 +33,7 @@ pub(super) struct Controller {
     pub(super) log: MetadataLog,
     pub(super) image: Arc<MetadataImage>,
     pub(super) shards: Vec<Sender<ImageUpdate>>,
+    pub(super) published: watch::Sender<Published>,
 }
 
 /// Gives an answer once it is known whether what it says is durable.
@@ -70,6 +73,7 @@ impl Controller {
         // The sync holds this thread and nothing else: shards never wait for it.
         if let Err(failure) = self.log.append(&working.groups) {
             error!(error = %failure, "metadata cannot be made durable, changes are refused");
+            self.published.send_modify(|published| published.log_failed = true);
             let refusal =
                 Refusal::new(ErrorCode::KafkaStorageError, format!("The metadata log failed: {failure}."));
             for answer in pending {
@@ -78,6 +82,8 @@ impl Controller {
             return;
         }
         self.image = Arc::new(working.image);
+        let image = Arc::clone(&self.image);
+        self.published.send_replace(Published { image, log_failed: false });
         let applied = self.publish(working.changes).await;
         tokio::spawn(async move {
             // Nothing is ever sent: the channel closes when the last shard has let go of its update.

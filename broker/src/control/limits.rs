@@ -1,5 +1,7 @@
 //! Bounds of the control plane.
 
+use std::time::Duration;
+
 /// Requests that wait for the control thread; more wait at their shard.
 pub const REQUESTS_MAX: usize = 1024;
 /// Requests that are decided, written and synced together.
@@ -20,5 +22,15 @@ pub const FRAME_BYTES_MAX: usize = 256 << 20;
 pub const SNAPSHOT_FRAME_RECORDS: usize = 10_000;
 /// Bytes of the file that is given up for changes of metadata on a full disk.
 pub const RESERVE_BYTES: usize = 1 << 20;
+/// Connections of the admin port.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// How long a connection of the admin port may last.
+pub const ADMIN_CONNECTION_AGE_MAX: Duration = Duration::from_secs(60);
+/// How long a shard may take to answer what the admin port asks.
+pub const ADMIN_ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// Questions of the admin port that wait at a shard.
+pub const ADMIN_ASKS_MAX: usize = 1;
+/// How long a shard may be silent before the broker calls itself dead.
+pub const SHARD_SILENT_MAX: Duration = Duration::from_secs(30);
 /// A log below this size is not worth a snapshot.
 pub const LOG_BYTES_BEFORE_SNAPSHOT: u64 = 4 << 20;

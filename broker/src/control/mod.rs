@@ -5,6 +5,7 @@
 //! images from the receiver of [`Control::subscribe`]; both use channels that any executor can wait on. Requests,
 //! decisions and answers: [`commands`], [`topics`], [`configs`]; their order and durability: `controller`.
 
+pub mod admin;
 pub mod commands;
 pub mod configs;
 mod controller;
@@ -31,12 +32,14 @@ use crate::config::BrokerConfig;
 use crate::metadata::ids::{NodeId, ShardId};
 use crate::metadata::image::{Inconsistent, Local, MetadataImage, TopicChange};
 use crate::metadata::records::{EndpointRecord, Record};
+use crate::metrics::Ask;
+use admin::{AdminPort, PhaseCell, Published};
 use commands::{
     AlterConfigs, ControlRequest, CreatedTopic, DeletedTopic, Mode, MorePartitions, NewTopic, Outcomes,
     ProducerIds, Refusal, Reply, TopicKey,
 };
 use controller::Controller;
-use limits::{REQUESTS_MAX, UPDATES_MAX};
+use limits::{ADMIN_ASKS_MAX, REQUESTS_MAX, UPDATES_MAX};
 use metadata_log::{Found, LogError, MetadataLog};
 
 /// How the control plane is started.
@@ -120,15 +123,17 @@ pub struct Control {
     image: Arc<MetadataImage>,
     shards_before: u32,
     updates: Vec<Option<Receiver<ImageUpdate>>>,
+    asks: Vec<Option<Receiver<Ask>>>,
+    phase: PhaseCell,
     thread: JoinHandle<()>,
 }
 
 impl Control {
-    /// Opens the metadata log and starts the thread.
+    /// Opens the metadata log and starts the thread, which serves the admin port, if there is one.
     ///
     /// # Errors
     /// A log that cannot be trusted, a data folder of another node, or an operating system that refuses.
-    pub fn start(options: &ControlOptions) -> Result<Self, ControlError> {
+    pub fn start(options: &ControlOptions, admin: Option<AdminPort>) -> Result<Self, ControlError> {
         let (mut log, found) = MetadataLog::open(&options.dir).map_err(ControlError::Log)?;
         if found.cut_bytes > 0 {
             warn!(bytes = found.cut_bytes, "the end of the metadata log was torn by a crash and is cut");
@@ -144,17 +149,42 @@ impl Control {
         );
         let (shards, updates) = (0..image.shards()).map(|_| async_channel::bounded(UPDATES_MAX)).unzip();
         let (requests, receiver) = async_channel::bounded(REQUESTS_MAX);
-        let controller =
-            Controller { config: Arc::clone(&options.config), log, image: Arc::clone(&image), shards };
+        let (asking, asks): (Vec<_>, Vec<_>) =
+            (0..image.shards()).map(|_| async_channel::bounded(ADMIN_ASKS_MAX)).unzip();
+        let published = Published { image: Arc::clone(&image), log_failed: false };
+        let (published, publications) = tokio::sync::watch::channel(published);
+        let config = Arc::clone(&options.config);
+        let controller = Controller { config, log, image: Arc::clone(&image), shards, published };
+        let phase = PhaseCell::default();
+        let serving = phase.clone();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ControlError::Io)?;
         let thread = std::thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || runtime.block_on(controller.run(receiver)))
+            .spawn(move || {
+                runtime.block_on(async {
+                    if let Some(admin) = admin {
+                        tokio::spawn(admin.serve(serving, asking, publications));
+                    }
+                    controller.run(receiver).await;
+                });
+            })
             .map_err(ControlError::Io)?;
         let updates: Vec<Receiver<ImageUpdate>> = updates;
         let updates = updates.into_iter().map(Some).collect();
-        Ok(Self { client: ControlClient { requests }, image, shards_before, updates, thread })
+        let asks = asks.into_iter().map(Some).collect();
+        let client = ControlClient { requests };
+        Ok(Self { client, image, shards_before, updates, asks, phase, thread })
+    }
+
+    /// To tell the admin port how far the broker is.
+    pub fn phase(&self) -> &PhaseCell {
+        &self.phase
+    }
+
+    /// What the admin port asks one shard; `None` when the shard has taken it already or does not exist.
+    pub fn asks(&mut self, shard: ShardId) -> Option<Receiver<Ask>> {
+        self.asks.get_mut(shard.index()).and_then(Option::take)
     }
 
     /// The image with which shards start; updates begin after it.

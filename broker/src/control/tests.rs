@@ -29,7 +29,7 @@ fn options(dir: &Path, shards: u32, settings: &[(&str, &str)]) -> ControlOptions
 
 /// A control plane whose shards apply every image at once.
 fn start(dir: &Path, shards: u32, settings: &[(&str, &str)]) -> Control {
-    let mut control = Control::start(&options(dir, shards, settings)).unwrap();
+    let mut control = Control::start(&options(dir, shards, settings), None).unwrap();
     for shard in 0..control.image().shards() {
         let updates = control.subscribe(ShardId(shard)).unwrap();
         std::thread::spawn(move || {
@@ -76,7 +76,7 @@ fn alter(
 #[test]
 fn an_answer_comes_after_every_shard_applied_the_image() {
     let dir = tempfile::tempdir().unwrap();
-    let mut control = Control::start(&options(dir.path(), 2, &[])).unwrap();
+    let mut control = Control::start(&options(dir.path(), 2, &[]), None).unwrap();
     let updates: Vec<_> = (0..2).map(|shard| control.subscribe(ShardId(shard)).unwrap()).collect();
     assert!(control.subscribe(ShardId(0)).is_none() && control.subscribe(ShardId(2)).is_none());
     let client = control.client();
@@ -355,7 +355,7 @@ fn another_number_of_shards_moves_no_more_than_it_must() {
 fn another_nodes_data_folder_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     start(dir.path(), 1, &[]).stop();
-    let error = Control::start(&options(dir.path(), 1, &[("node.id", "2")])).unwrap_err();
+    let error = Control::start(&options(dir.path(), 1, &[("node.id", "2")]), None).unwrap_err();
     assert!(matches!(&error, ControlError::OtherNode { .. }));
     assert_eq!(error.to_string(), "the data folder belongs to node 1, not to node.id=2");
 }

@@ -130,6 +130,11 @@ impl<T> GroupCoordinator<T> {
         outputs
     }
 
+    /// Groups that are kept here.
+    pub fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
     // ---- membership ----
 
     /// `JoinGroup`. Answered at once, or when the rebalance ends.

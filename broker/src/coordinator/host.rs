@@ -104,6 +104,11 @@ impl GroupHost {
         Ok(answer)
     }
 
+    /// Groups that are kept here.
+    pub fn group_count(&self) -> usize {
+        self.coordinator.borrow().group_count()
+    }
+
     /// A topic is deleted: its positions are forgotten.
     pub fn topic_deleted(self: &Rc<Self>, name: &Str, id: Uuid) {
         self.coordinator.borrow_mut().topic_deleted(name, id, now());

@@ -38,6 +38,11 @@ impl GroupHosts {
         self.hosts.borrow().values().cloned().collect()
     }
 
+    /// Groups of all hosts.
+    pub fn group_count(&self) -> usize {
+        self.hosts.borrow().values().map(|host| host.group_count()).sum()
+    }
+
     /// Gives all of them up: `__consumer_offsets` is deleted, or the shard stops.
     pub fn stop_all(&self) {
         for (_, host) in self.hosts.borrow_mut().drain() {

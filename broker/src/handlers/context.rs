@@ -112,6 +112,7 @@ impl Context {
         if target == self.lane.me() {
             return Ok(work(self.clone()).await);
         }
+        self.shard.metrics.hops.add(1);
         let (answer, answered) = futures_channel::oneshot::channel();
         let call: Call = Box::new(move |context| {
             Box::pin(async move {

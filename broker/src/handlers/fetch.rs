@@ -176,6 +176,7 @@ async fn wait_for_growth(context: &Rc<Context>, items: &[Item], outcomes: &[Read
     if waits.is_empty() {
         return;
     }
+    let _parked = context.shard.metrics.fetches_parked.enter();
     let stopping = std::pin::pin!(context.stopping.wait());
     let grown = select(select_all(waits), stopping);
     // Dropping `cancels` ends the waits on the other owners.

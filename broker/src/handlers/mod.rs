@@ -34,11 +34,13 @@ pub mod table;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use reactor::Instant;
 use reactor::sync::Permit;
 use wire::kafka::api_key::ApiKey;
 use wire::kafka::header::RequestHeader;
 use wire::kafka::{DecodeError, Reader};
 
+use crate::metrics::Metrics;
 pub use context::{Context, Peer};
 use produce::ProduceReply;
 use reply::Response;
@@ -53,6 +55,8 @@ pub struct Incoming {
     pub body: Reader,
     /// Who sent it.
     pub peer: Peer,
+    /// When its last byte had come.
+    pub arrived: Instant,
 }
 
 /// What is left of a request when its part that fixes order is done.
@@ -131,9 +135,13 @@ pub async fn begin(
     }
     let mut body = Reader::new(frame);
     let header = RequestHeader::decode(&mut body).map_err(Refusal::Header)?;
-    let request = Incoming { header, key, body, peer };
+    let request = Incoming { header, key, body, peer, arrived: reactor::now() };
     if key == ApiKey::Produce {
+        let arrived = request.arrived;
         let reply = produce::begin(context, request).await?;
+        if reply.is_none() {
+            context.shard.metrics.answered(key, arrived.elapsed(), &[]);
+        }
         return Ok(reply.map(Reply::Produce));
     }
     Ok(Some(Reply::Serial(Serial { context: context.clone(), request, _charge: charge })))
@@ -154,10 +162,16 @@ impl Reply {
     }
 
     /// The answer, when it is due.
-    pub async fn finish(self) -> Result<Response, Refusal> {
-        match self {
-            Reply::Produce(reply) => Ok(reply.finish().await),
-            Reply::Serial(serial) => table::run(&serial.context, serial.request).await,
-        }
+    pub async fn finish(self, metrics: &Metrics) -> Result<Response, Refusal> {
+        let (key, arrived) = match &self {
+            Reply::Produce(reply) => (ApiKey::Produce, reply.arrived()),
+            Reply::Serial(serial) => (serial.request.key, serial.request.arrived),
+        };
+        let answer = match self {
+            Reply::Produce(reply) => reply.finish().await,
+            Reply::Serial(serial) => table::run(&serial.context, serial.request).await?,
+        };
+        metrics.answered(key, arrived.elapsed(), &answer.errors);
+        Ok(answer)
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use async_channel::Receiver;
 use futures_channel::oneshot;
-use reactor::Priority;
+use reactor::{Instant, Priority};
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::header::RequestHeader;
 use wire::kafka::produce::{
@@ -82,6 +82,7 @@ struct TopicSlots {
 /// A produce request whose batches are staged.
 pub struct ProduceReply {
     header: RequestHeader,
+    arrived: Instant,
     topics: Vec<TopicSlots>,
     calls: Vec<RemoteCall>,
 }
@@ -107,7 +108,7 @@ pub async fn begin(context: &Rc<Context>, mut request: Incoming) -> Result<Optio
     if acks == Some(Acks::None) {
         return answer_nothing(&topics);
     }
-    Ok(Some(ProduceReply { header: request.header, topics, calls }))
+    Ok(Some(ProduceReply { header: request.header, arrived: request.arrived, topics, calls }))
 }
 
 fn answer_nothing(topics: &[TopicSlots]) -> Result<Option<ProduceReply>, Refusal> {
@@ -157,7 +158,10 @@ impl<'a> Staging<'a> {
             return Slot::failed(ErrorCode::NotLeaderOrFollower);
         };
         match partition.append(&checked).await {
-            Ok(appended) => Slot::Local { partition, appended },
+            Ok(appended) => {
+                count_append(self.context, &checked, appended);
+                Slot::Local { partition, appended }
+            }
             Err(error) => Slot::append_failed(&Failed::of(&partition, error)),
         }
     }
@@ -196,6 +200,7 @@ impl<'a> Staging<'a> {
             let (answer, answered) = oneshot::channel();
             let answer = (acks != Acks::None).then_some(answer);
             // A shard that is gone drops the sender, which the receiver shows.
+            self.context.shard.metrics.hops.add(1);
             let _ = self.context.produce_lane.send(shard, ProduceCall { appends, answer }).await;
             calls.push(RemoteCall { answer: answered, outcomes: None });
         }
@@ -235,6 +240,16 @@ impl Failed {
     }
 }
 
+/// Counts what a client appended; a retry of what the log has already adds nothing.
+fn count_append(context: &Context, batch: &Checked, appended: Appended) {
+    if !appended.is_repeated() {
+        let metrics = &context.shard.metrics;
+        metrics.appended_batches.add(1);
+        metrics.appended_records.add(batch.header.record_count.max(0) as u64);
+        metrics.appended_bytes.add(batch.bytes.len() as u64);
+    }
+}
+
 /// Serves one other shard's appends, in the order in which they were sent.
 pub async fn serve_lane(context: Rc<Context>, calls: Receiver<ProduceCall>) {
     while let Ok(call) = calls.recv().await {
@@ -242,7 +257,10 @@ pub async fn serve_lane(context: Rc<Context>, calls: Receiver<ProduceCall>) {
         for (id, checked) in call.appends {
             staged.push(match context.shard.partition(id) {
                 Some(partition) => match partition.append(&checked).await {
-                    Ok(appended) => Ok((partition, appended)),
+                    Ok(appended) => {
+                        count_append(&context, &checked, appended);
+                        Ok((partition, appended))
+                    }
                     Err(error) => Err(Failed::of(&partition, error)),
                 },
                 None => Err(Failed::NOT_LEADER),
@@ -281,6 +299,11 @@ impl Outcome {
 }
 
 impl ProduceReply {
+    /// When the request had come.
+    pub fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
     /// Whether [`Self::finish`] returns without waiting.
     pub fn is_ready(&mut self) -> bool {
         let local = self.topics.iter().flat_map(|topic| &topic.slots).all(|(_, slot)| match slot {

@@ -9,6 +9,8 @@ use wire::kafka::{ApiKey, Message, frame};
 pub struct Response {
     /// In the order in which they go out.
     pub parts: Vec<Part>,
+    /// The error codes in it.
+    pub errors: Vec<i16>,
 }
 
 impl Response {
@@ -33,7 +35,13 @@ impl Response {
                 }
             }
         }
-        Response { parts }
+        let mut errors = Vec::new();
+        body.error_codes(&mut |code| {
+            if code != 0 {
+                errors.push(code);
+            }
+        });
+        Response { parts, errors }
     }
 
     /// How many bytes the frame has.

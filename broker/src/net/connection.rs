@@ -18,6 +18,7 @@ use tracing::{debug, info};
 use crate::handlers::reply::Response;
 use crate::handlers::{self, Context, Peer, Reply};
 use crate::limits;
+use crate::metrics::Closed;
 use crate::net::connections::{Activity, Connections};
 use crate::net::frame_reader::{FrameError, FrameReader};
 use crate::net::send;
@@ -50,7 +51,7 @@ pub async fn serve(context: Rc<Context>, stream: Rc<TcpStream>, peer: SocketAddr
     let writer = reactor::spawn(
         Priority::Latency,
         "connection-writer",
-        write(stream.clone(), queue.clone(), registered.activity.clone(), peer),
+        write(context.clone(), stream.clone(), queue.clone(), registered.activity.clone(), peer),
     );
     let reading = Reading { context: &context, queue: &queue, activity: &registered.activity, all: &all };
     read(reading, &stream, peer).await;
@@ -82,6 +83,7 @@ async fn read(reading: Reading<'_>, stream: &Rc<TcpStream>, peer: SocketAddr) {
                 return;
             }
             Err(FrameError::Length(length)) => {
+                context.shard.metrics.closed(Closed::Malformed);
                 info!(peer = %peer.address, length, "frame length refused, connection closed");
                 return;
             }
@@ -90,6 +92,7 @@ async fn read(reading: Reading<'_>, stream: &Rc<TcpStream>, peer: SocketAddr) {
             return;
         }
         activity.frame_read();
+        context.shard.metrics.received_bytes.add(frame.bytes.len() as u64 + 4);
         let ahead = handlers::may_run_ahead(&frame.bytes);
         queue.wait_until(|| queue.has_room() && !(ahead && queue.serial.get() > 0)).await;
         if queue.broken.get() {
@@ -99,6 +102,7 @@ async fn read(reading: Reading<'_>, stream: &Rc<TcpStream>, peer: SocketAddr) {
             Ok(Some(reply)) => queue.push(reply),
             Ok(None) => activity.answered(),
             Err(refusal) => {
+                context.shard.metrics.closed(Closed::Malformed);
                 info!(peer = %peer.address, %refusal, "request refused, connection closed");
                 return;
             }
@@ -106,7 +110,14 @@ async fn read(reading: Reading<'_>, stream: &Rc<TcpStream>, peer: SocketAddr) {
     }
 }
 
-async fn write(stream: Rc<TcpStream>, queue: Rc<Queue>, activity: Rc<Activity>, peer: SocketAddr) {
+async fn write(
+    context: Rc<Context>,
+    stream: Rc<TcpStream>,
+    queue: Rc<Queue>,
+    activity: Rc<Activity>,
+    peer: SocketAddr,
+) {
+    let metrics = &context.shard.metrics;
     let mut answers: Vec<Response> = Vec::new();
     let mut open = true;
     while open {
@@ -114,12 +125,13 @@ async fn write(stream: Rc<TcpStream>, queue: Rc<Queue>, activity: Rc<Activity>, 
         let Some(mut next) = queue.pop() else { break };
         let mut bytes = 0;
         loop {
-            match next.finish().await {
+            match next.finish(metrics).await {
                 Ok(answer) => {
                     bytes += answer.bytes();
                     answers.push(answer);
                 }
                 Err(refusal) => {
+                    metrics.closed(Closed::Malformed);
                     info!(%peer, %refusal, "request refused, connection closed");
                     open = false;
                 }
@@ -133,9 +145,12 @@ async fn write(stream: Rc<TcpStream>, queue: Rc<Queue>, activity: Rc<Activity>, 
                 None => break,
             }
         }
-        if let Err(error) = send::send_all(&stream, &mut answers).await {
-            debug!(%peer, %error, "answer not sent");
-            open = false;
+        match send::send_all(&stream, &mut answers).await {
+            Ok(sent) => metrics.sent_bytes.add(sent),
+            Err(error) => {
+                debug!(%peer, %error, "answer not sent");
+                open = false;
+            }
         }
     }
     queue.fail();

@@ -9,7 +9,9 @@ use std::time::Duration;
 use reactor::{Instant, Shutdown, TcpStream};
 use tracing::info;
 
+use crate::handlers::Context;
 use crate::limits;
+use crate::metrics::{Closed, Metrics};
 
 /// What the sweep needs to know of a connection.
 pub struct Activity {
@@ -20,6 +22,8 @@ pub struct Activity {
     frame_since: Cell<Option<Instant>>,
     /// Requests that were read and not yet answered: such a connection is not idle.
     in_flight: Cell<usize>,
+    /// It was told to end.
+    closing: Cell<bool>,
 }
 
 impl Activity {
@@ -83,6 +87,7 @@ impl Connections {
             last: Cell::new(reactor::now()),
             frame_since: Cell::new(None),
             in_flight: Cell::new(0),
+            closing: Cell::new(false),
         });
         self.open.borrow_mut().insert(id, activity.clone());
         Registered { all: self.clone(), id, activity }
@@ -119,20 +124,29 @@ impl Connections {
         }
     }
 
-    /// Closes connections that were silent for `idle_max` or that sit inside a frame without progress. Never ends.
-    pub async fn sweep(&self, idle_max: Duration) {
-        loop {
-            reactor::sleep(Duration::from_secs(limits::IDLE_SWEEP_SECONDS)).await;
-            let now = reactor::now();
-            for activity in self.open.borrow().values() {
-                let silent = now.since(activity.last.get());
-                let stuck = activity.frame_since.get().is_some()
-                    && silent >= Duration::from_secs(limits::FRAME_PROGRESS_SECONDS);
-                if stuck || (silent >= idle_max && activity.in_flight() == 0) {
+    /// Closes connections that were silent for `idle_max` or that sit inside a frame without progress.
+    fn close_idle(&self, metrics: &Metrics, idle_max: Duration) {
+        let now = reactor::now();
+        for activity in self.open.borrow().values() {
+            let silent = now.since(activity.last.get());
+            let stuck = activity.frame_since.get().is_some()
+                && silent >= Duration::from_secs(limits::FRAME_PROGRESS_SECONDS);
+            if stuck || (silent >= idle_max && activity.in_flight() == 0) {
+                // Until its task has seen the end it is found again.
+                if !activity.closing.replace(true) {
+                    metrics.closed(if stuck { Closed::Stuck } else { Closed::Idle });
                     info!(peer = %activity.peer, silent_s = silent.as_secs(), stuck, "idle connection closed");
-                    let _ = activity.stream.shutdown(Shutdown::Both);
                 }
+                let _ = activity.stream.shutdown(Shutdown::Both);
             }
         }
+    }
+}
+
+/// Looks for idle connections from time to time. Never ends.
+pub async fn sweep(context: Rc<Context>, connections: Rc<Connections>, idle_max: Duration) {
+    loop {
+        reactor::sleep(Duration::from_secs(limits::IDLE_SWEEP_SECONDS)).await;
+        connections.close_idle(&context.shard.metrics, idle_max);
     }
 }

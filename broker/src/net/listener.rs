@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::handlers::Context;
 use crate::limits;
+use crate::metrics::Closed;
 use crate::net::connection;
 use crate::net::connections::Connections;
 
@@ -47,8 +48,11 @@ pub async fn accept(context: Rc<Context>, listener: Rc<TcpListener>, connections
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let metrics = &context.shard.metrics;
+                metrics.connections_accepted.add(1);
                 if connections.count() >= connections_max {
                     refused += 1;
+                    metrics.closed(Closed::ConnectionsMax);
                     info!(%peer, refused, "connection refused: max.connections reached");
                     continue;
                 }

@@ -36,6 +36,13 @@ pub struct Appended {
     commit: Option<Ticket>,
 }
 
+impl Appended {
+    /// Whether the log had the batch already.
+    pub fn is_repeated(&self) -> bool {
+        self.commit.is_none()
+    }
+}
+
 /// Why a batch was not appended, or is not known to be durable.
 #[derive(Debug, Clone)]
 pub enum AppendError {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_channel::oneshot;
 use futures_util::future::{Either, select, select_all};
 use reactor::Instant;
-use storage::Store;
+use storage::{ReadPart, Store};
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::types::{Str, Uuid};
 
@@ -18,6 +18,7 @@ use super::partition::{Partition, ReadOutcome, ReadSpec};
 use crate::metadata::ids::ShardId;
 use crate::metadata::image::MetadataImage;
 use crate::metadata::topic_config::TopicConfig;
+use crate::metrics::Metrics;
 
 /// Data plane of one core.
 pub struct Shard {
@@ -25,6 +26,8 @@ pub struct Shard {
     pub index: ShardId,
     /// Commit log and logs of this shard.
     pub store: Store,
+    /// What this shard counts.
+    pub metrics: Metrics,
     /// Memory that requests in flight may hold.
     pub request_budget: RequestBudget,
     image: RefCell<Arc<MetadataImage>>,
@@ -47,6 +50,7 @@ impl Shard {
         Shard {
             index,
             store,
+            metrics: Metrics::default(),
             request_budget: RequestBudget::default(),
             image: RefCell::new(image),
             partitions: RefCell::default(),
@@ -66,6 +70,11 @@ impl Shard {
     /// A partition of this shard.
     pub fn partition(&self, id: PartitionId) -> Option<Rc<Partition>> {
         self.partitions.borrow().get(&id).cloned()
+    }
+
+    /// How many partitions live here.
+    pub fn partition_count(&self) -> usize {
+        self.partitions.borrow().len()
     }
 
     /// All partitions of this shard.
@@ -131,6 +140,7 @@ impl Shard {
                 outcome.parts.clear();
                 outcome.bytes = 0;
             }
+            self.count_read(&outcome.parts);
             any |= outcome.bytes > 0;
             left = left.saturating_sub(outcome.bytes);
             outcomes.push(outcome);
@@ -139,6 +149,22 @@ impl Shard {
             }
         }
         outcomes
+    }
+
+    fn count_read(&self, parts: &[ReadPart]) {
+        let (mut memory, mut file) = (0, 0);
+        for part in parts {
+            match part {
+                ReadPart::Memory(bytes) => memory += bytes.len() as u64,
+                ReadPart::File { len, .. } => file += *len as u64,
+            }
+        }
+        if memory + file > 0 {
+            let reads = if file == 0 { &self.metrics.reads_memory } else { &self.metrics.reads_file };
+            reads.add(1);
+            self.metrics.read_memory_bytes.add(memory);
+            self.metrics.read_file_bytes.add(file);
+        }
     }
 
     /// Parks until a partition's high watermark leaves what was seen, the caller goes away, or the deadline.

@@ -13,7 +13,7 @@ use storage::types::{LeaderEpoch, Timestamp};
 use storage::{LogSpec, RecoveryReport, Store, SyncProbe};
 use tracing::{error, warn};
 
-use super::layout;
+use super::{layout, observe};
 use crate::config::BrokerConfig;
 use crate::control::{ControlClient, ImageUpdate};
 use crate::coordinator::GroupPolicy;
@@ -27,7 +27,8 @@ use crate::limits;
 use crate::metadata::ids::ShardId;
 use crate::metadata::image::{MetadataImage, Topic, TopicChange};
 use crate::metadata::topic_name::OFFSETS_TOPIC;
-use crate::net::connections::Connections;
+use crate::metrics::Ask;
+use crate::net::connections::{self, Connections};
 use crate::net::listener;
 use crate::runtime::mesh::Mesh;
 use crate::shard::PartitionId;
@@ -42,6 +43,7 @@ pub(super) struct ShardSetup {
     pub(super) control: ControlClient,
     pub(super) image: Arc<MetadataImage>,
     pub(super) updates: Receiver<ImageUpdate>,
+    pub(super) asks: Receiver<Ask>,
     pub(super) produce_lane: Mesh<ProduceCall>,
     pub(super) lane: Mesh<Call>,
     pub(super) address: SocketAddr,
@@ -65,7 +67,7 @@ pub struct Recovered {
 
 /// Lives until told to stop.
 pub(super) async fn run(setup: ShardSetup) {
-    let ShardSetup { index, recovered, listen, listening, stop, updates, .. } = &setup;
+    let ShardSetup { index, recovered, listen, listening, stop, updates, asks, .. } = &setup;
     let context = match recover(&setup).await {
         Ok((context, found)) => {
             let _ = recovered.send((*index, Ok(found))).await;
@@ -79,9 +81,11 @@ pub(super) async fn run(setup: ShardSetup) {
     reactor::spawn(Priority::Latency, "image", apply_images(context.clone(), updates.clone())).detach();
     serve_lanes(&context);
     let connections = Rc::new(Connections::default());
+    let observing = observe::answer(context.clone(), connections.clone(), asks.clone());
+    reactor::spawn(Priority::Latency, "observe", observing).detach();
     let idle = Duration::from_millis(context.config.network.connections_max_idle_ms.max(1) as u64);
-    let sweeping = connections.clone();
-    reactor::spawn(Priority::Background, "idle-sweep", async move { sweeping.sweep(idle).await }).detach();
+    let sweeping = connections::sweep(context.clone(), connections.clone(), idle);
+    reactor::spawn(Priority::Background, "idle-sweep", sweeping).detach();
     reactor::spawn(Priority::Background, "retention", retention(context.clone())).detach();
     // The main thread ends the start when any shard fails; then these queues close and the shard ends too.
     if listen.recv().await.is_err() {

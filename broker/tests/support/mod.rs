@@ -199,6 +199,13 @@ impl Broker {
         panic!("no answer on {} within {READY_WITHIN:?}\n{}", self.bootstrap, self.log_tail());
     }
 
+    /// `host:port` of the admin port, from the line of the start.
+    pub fn admin(&self) -> String {
+        let text = self.said();
+        let found = text.lines().rev().find_map(|line| line.split_once("| admin on "));
+        found.and_then(|(_, rest)| rest.split(' ').next()).expect("an admin address").to_owned()
+    }
+
     /// The last lines that the process wrote, of all its lives.
     pub fn log_tail(&self) -> String {
         let Some(process) = &self.process else { return String::new() };
@@ -256,6 +263,8 @@ impl Process {
         set(format!("listeners=PLAINTEXT://127.0.0.1:{}", self.port));
         set(format!("log.dirs={}", self.data_dir().display()));
         set("group.initial.rebalance.delay.ms=0".to_owned());
+        // Any port: many brokers run beside each other.
+        set("admin.listener=127.0.0.1:0".to_owned());
         self.settings.iter().cloned().for_each(set);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(command.spawn().expect("the binary starts"));

@@ -100,6 +100,11 @@ impl CommitLog {
         !self.inner.queue.borrow().is_empty()
     }
 
+    /// Appends that wait to be admitted.
+    pub(crate) fn waiting(&self) -> usize {
+        self.inner.queue.borrow().len()
+    }
+
     /// Writeback has gone through this many bytes.
     pub(crate) fn handled(&self, bytes: u64) {
         assert!(bytes <= self.inner.dirty.get());

@@ -123,7 +123,9 @@ impl Inner {
         let us = started.elapsed().as_micros() as u64;
         let stats = &mut state.stats;
         stats.commits += 1;
-        stats.bytes += sealed.bytes.len() as u64;
+        let bytes = sealed.bytes.len() as u64;
+        stats.bytes += bytes;
+        stats.bytes_log2[(64 - bytes.leading_zeros() as usize).min(23)] += 1;
         stats.entries += sealed.placed.len() as u64;
         stats.latency_us_sum += us;
         stats.latency_us_log2[(64 - us.leading_zeros() as usize).min(23)] += 1;

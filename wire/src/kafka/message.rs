@@ -45,6 +45,9 @@ pub trait Message: Sized + Default {
     /// Writes the fields that `version` has. A value that the version cannot carry is left out; it is a bug, unless the
     /// field is ignorable or has its default, and debug builds assert so.
     fn encode(&self, w: &mut Writer, version: i16);
+
+    /// Gives every `error_code` in the message, those of success too, in the order of its fields.
+    fn error_codes(&self, found: &mut impl FnMut(i16));
 }
 
 /// A request and the response it gets.
@@ -82,6 +85,9 @@ pub trait Field: Sized {
     fn is_null(&self) -> bool {
         false
     }
+
+    /// Gives the error codes of the structures in the value; see [`Message::error_codes`].
+    fn inner_error_codes(&self, _found: &mut impl FnMut(i16)) {}
 }
 
 /// A type that has a null on the wire.
@@ -132,6 +138,16 @@ macro_rules! field_default {
         let default: $ty = $default;
         default
     }};
+}
+
+/// Gives the field's value if it is an error code, or those in it.
+macro_rules! field_error_codes {
+    ($this:ident, error_code, $found:ident) => {
+        $found($this.error_code)
+    };
+    ($this:ident, $field:ident, $found:ident) => {
+        $crate::kafka::message::Field::inner_error_codes(&$this.$field, $found)
+    };
 }
 
 /// Whether a version is flexible.
@@ -209,10 +225,19 @@ macro_rules! message_struct {
             fn encode(&self, w: &mut $crate::kafka::writer::Writer, version: i16) {
                 $crate::kafka::message::Field::write(self, w, Self::form(version));
             }
+
+            fn error_codes(&self, found: &mut impl FnMut(i16)) {
+                $crate::kafka::message::Field::inner_error_codes(self, found);
+            }
         }
 
         #[allow(unused_mut, clippy::too_many_lines, clippy::cognitive_complexity)]
         impl $crate::kafka::message::Field for $name {
+            fn inner_error_codes(&self, found: &mut impl FnMut(i16)) {
+                $( field_error_codes!(self, $field, found); )*
+                let _ = found;
+            }
+
             fn least_len(form: $crate::kafka::message::Form) -> usize {
                 let mut len = usize::from(form.flexible);
                 $(

@@ -286,6 +286,12 @@ impl Field for Records {
 }
 
 impl<T: Field> Field for Vec<T> {
+    fn inner_error_codes(&self, found: &mut impl FnMut(i16)) {
+        for each in self {
+            each.inner_error_codes(found);
+        }
+    }
+
     #[inline]
     fn least_len(form: Form) -> usize {
         if form.flexible { 1 } else { 4 }
@@ -328,6 +334,12 @@ impl<T: Field> Nullable for Vec<T> {
 }
 
 impl<T: Nullable> Field for Option<T> {
+    fn inner_error_codes(&self, found: &mut impl FnMut(i16)) {
+        if let Some(value) = self {
+            value.inner_error_codes(found);
+        }
+    }
+
     #[inline]
     fn least_len(_: Form) -> usize {
         1
