@@ -78,9 +78,9 @@ fn start(loaded: Loaded) -> Result<(Broker, BrokerConfig), String> {
 }
 
 fn start_line(broker: &Broker, config: &BrokerConfig, started: Instant) -> String {
-    let sync: Vec<String> = broker.recovered.iter().map(|shard| sync_text(&shard.sync)).collect();
-    let ring: u64 = broker.recovered.iter().map(|shard| shard.commit_log_bytes).max().unwrap_or(0);
-    let replayed: u64 = broker.recovered.iter().map(|shard| shard.report.commits).sum();
+    let sync: Vec<String> = broker.recovered().iter().map(|shard| sync_text(&shard.sync)).collect();
+    let ring: u64 = broker.recovered().iter().map(|shard| shard.commit_log_bytes).max().unwrap_or(0);
+    let replayed: u64 = broker.recovered().iter().map(|shard| shard.report.commits).sum();
     let direct = if config.store.o_direct { "" } else { " (storage.o_direct=false: for trying out only)" };
     let admin = broker.admin_address.map_or_else(|| "none".to_owned(), |address| address.to_string());
     format!(
@@ -89,7 +89,7 @@ fn start_line(broker: &Broker, config: &BrokerConfig, started: Instant) -> Strin
         env!("CARGO_PKG_VERSION"),
         broker.address,
         config.data_dir().display(),
-        broker.recovered.len(),
+        broker.recovered().len(),
         ring >> 20,
         config.store.commit_log_bytes >> 20,
         sync.join(", "),

@@ -79,7 +79,18 @@ impl OpenOptions {
         self
     }
 
-    fn flags(self) -> i32 {
+    /// The same for the standard library's files.
+    pub(crate) fn for_system(self) -> std::fs::OpenOptions {
+        use std::os::unix::fs::OpenOptionsExt as _;
+
+        let mut options = std::fs::OpenOptions::new();
+        options.read(self.read).write(self.write).truncate(self.truncate);
+        options.create(self.create).create_new(self.create_new);
+        options.custom_flags(if self.direct { libc::O_DIRECT } else { 0 });
+        options
+    }
+
+    pub(crate) fn flags(self) -> i32 {
         let access = match (self.read, self.write) {
             (true, true) => libc::O_RDWR,
             (false, true) => libc::O_WRONLY,

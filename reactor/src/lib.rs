@@ -32,6 +32,7 @@
 //! assert_eq!(answer.unwrap(), 42);
 //! ```
 
+pub mod blocking;
 mod buffer;
 mod builder;
 mod driver;

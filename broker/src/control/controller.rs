@@ -4,11 +4,13 @@
 //! requests that waited are written and synced together; only then the new image goes to every shard, and a client
 //! has its answer when every shard uses that image, so that it can produce to a new topic at once.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_channel::{Receiver, Sender};
+use futures_util::future::{Either, select};
 use tokio::sync::watch;
 use tracing::{error, info};
 use wire::kafka::{ErrorCode, Str, Uuid};
@@ -34,6 +36,30 @@ pub(super) struct Controller {
     pub(super) image: Arc<MetadataImage>,
     pub(super) shards: Vec<Sender<ImageUpdate>>,
     pub(super) published: watch::Sender<Published>,
+    pub(super) answers: Answers,
+}
+
+/// Answers that wait until every shard uses the image that they tell of, in the order of the images. No more images are on
+/// their way to a shard than its queue holds, so no more batches wait here.
+#[derive(Default)]
+pub(super) struct Answers(VecDeque<(Receiver<()>, Vec<Pending>)>);
+
+impl std::fmt::Debug for Answers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} batches of answers", self.0.len())
+    }
+}
+
+impl Answers {
+    /// Gives the next answers when it is their time; waits for ever when there are none. May be dropped at any time.
+    async fn give_next(&mut self) {
+        let Some((applied, _)) = self.0.front() else { return std::future::pending().await };
+        // Nothing is ever sent: the channel closes when the last shard has let go of its update.
+        let _ = applied.recv().await;
+        for answer in self.0.pop_front().into_iter().flat_map(|(_, pending)| pending) {
+            answer(Ok(()));
+        }
+    }
 }
 
 /// Gives an answer once it is known whether what it says is durable.
@@ -47,9 +73,14 @@ struct Working {
 }
 
 impl Controller {
-    /// Serves until nobody can send a request any more.
+    /// Serves until nobody can send a request any more. Runs on any executor; syncs of the metadata log hold its thread.
     pub(super) async fn run(mut self, requests: Receiver<ControlRequest>) {
-        while let Ok(first) = requests.recv().await {
+        loop {
+            let next = match select(pin!(self.answers.give_next()), pin!(requests.recv())).await {
+                Either::Left(((), _)) => continue,
+                Either::Right((next, _)) => next,
+            };
+            let Ok(first) = next else { break };
             let mut batch = vec![first];
             while batch.len() < REQUESTS_PER_SYNC_MAX
                 && let Ok(next) = requests.try_recv()
@@ -57,6 +88,10 @@ impl Controller {
                 batch.push(next);
             }
             self.serve(batch).await;
+        }
+        // Shards that stop drop their updates; then the last answers go out too.
+        while !self.answers.0.is_empty() {
+            self.answers.give_next().await;
         }
     }
 
@@ -85,17 +120,11 @@ impl Controller {
         let image = Arc::clone(&self.image);
         self.published.send_replace(Published { image, log_failed: false });
         let applied = self.publish(working.changes).await;
-        tokio::spawn(async move {
-            // Nothing is ever sent: the channel closes when the last shard has let go of its update.
-            let _ = applied.recv().await;
-            for answer in pending {
-                answer(Ok(()));
-            }
-        });
+        self.answers.0.push_back((applied, pending));
         self.snapshot_when_due();
     }
 
-    async fn publish(&self, changes: Vec<TopicChange>) -> Receiver<()> {
+    async fn publish(&mut self, changes: Vec<TopicChange>) -> Receiver<()> {
         let (receipt, applied) = async_channel::bounded(1);
         let changes: Arc<[TopicChange]> = changes.into();
         for shard in &self.shards {

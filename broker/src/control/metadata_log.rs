@@ -13,18 +13,17 @@
 //! base, or without one when the crash came between the two; the highest base holds.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use reactor::faults::{FileOp, check};
+use reactor::OpenOptions;
+use reactor::blocking::{self, File};
 use tracing::warn;
 
 use crate::control::frame::{FileHeader, FileKind, HEADER_BYTES};
 use crate::control::limits::{
     FRAME_BYTES_MAX, LOG_BYTES_BEFORE_SNAPSHOT, RESERVE_BYTES, SNAPSHOT_FRAME_RECORDS,
 };
-use crate::control::random;
 use crate::metadata::records::{self, Record};
 
 /// A group of records: one decision.
@@ -101,7 +100,11 @@ impl MetadataLog {
     /// # Errors
     /// What the operating system refuses, and corruption.
     pub fn open(dir: &Path) -> Result<(Self, Found), LogError> {
-        fs::create_dir_all(dir).map_err(at(dir))?;
+        blocking::create_dir_all(dir).map_err(at(dir))?;
+        // The folder's own name comes first: what is durable in it would be lost with it.
+        if let Some(above) = dir.parent().filter(|above| !above.as_os_str().is_empty()) {
+            sync_dir(above)?;
+        }
         let (snapshots, logs) = (bases(dir, "snapshot")?, bases(dir, "log")?);
         let base = snapshots.last().copied().unwrap_or(0);
         if let Some(stray) = logs.iter().find(|log| **log > base) {
@@ -142,26 +145,26 @@ impl MetadataLog {
         let mut bytes = Vec::new();
         self.header.put_frame(&mut bytes, self.sequence + 1, &payload);
         let path = path_of(&self.dir, self.header.base, "log");
-        let mut written = self.write(&path, &bytes);
+        let mut written = self.write(&bytes);
         if written.as_ref().is_err_and(is_no_space) && give_up_reserve(&self.dir) {
             warn!("no space: the reserve of the metadata log is used");
-            written = self.write(&path, &bytes);
+            written = self.write(&bytes);
         }
         written.map_err(at(&path))?;
-        if let Err(error) = check(FileOp::Sync, &path).and_then(|()| self.file.sync_data()) {
+        if let Err(error) = self.file.sync_data() {
             self.poisoned = true;
             return Err(LogError::Io(path, error));
         }
         self.sequence += 1;
         self.log_bytes += bytes.len() as u64;
-        self.seal(&path);
+        self.seal();
         keep_reserve(&self.dir);
         Ok(())
     }
 
     /// Writes behind the last frame, or leaves nothing.
-    fn write(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let written = check(FileOp::Write, path).and_then(|()| self.file.write_all(bytes));
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = self.file.write_all_at(bytes, self.log_bytes);
         if written.is_err() {
             // What came of the frame is taken back, and the next request may try again.
             self.poisoned = self.file.set_len(self.log_bytes).is_err();
@@ -170,10 +173,10 @@ impl MetadataLog {
     }
 
     /// Says behind a synced frame that it was whole. The log is as good without.
-    fn seal(&mut self, path: &Path) {
+    fn seal(&mut self) {
         let mut bytes = Vec::new();
         self.header.put_frame(&mut bytes, self.sequence + 1, &[]);
-        if self.write(path, &bytes).is_ok() {
+        if self.write(&bytes).is_ok() {
             self.sequence += 1;
             self.log_bytes += bytes.len() as u64;
         }
@@ -199,7 +202,7 @@ impl MetadataLog {
                 if is_no_space(&error) && path.extension() == Some("new".as_ref()) =>
             {
                 // It has no name yet that counts; the log goes on as it is, and a later append brings the next try.
-                let _ = fs::remove_file(&path);
+                let _ = blocking::remove_file(&path);
                 return Err(LogError::Io(path, error));
             }
             other => {
@@ -216,11 +219,13 @@ impl MetadataLog {
     /// An empty log under its name, whole from the first moment on.
     fn create(dir: &Path, base: u64, snapshot_bytes: u64) -> Result<Self, LogError> {
         let (path, new) = (path_of(dir, base, "log"), path_of(dir, base, "log.new"));
-        let header = FileHeader { kind: FileKind::Log, base, id: random::bytes().map_err(at(&path))? };
-        let _ = fs::remove_file(&new);
-        let mut file = OpenOptions::new().append(true).create_new(true).open(&new).map_err(at(&new))?;
-        file.write_all(&header.encode()).and_then(|()| file.sync_all()).map_err(at(&new))?;
-        fs::rename(&new, &path).map_err(at(&path))?;
+        let header =
+            FileHeader { kind: FileKind::Log, base, id: blocking::random_bytes().map_err(at(&path))? };
+        let _ = blocking::remove_file(&new);
+        let options = OpenOptions::new().write(true).create_new(true);
+        let file = File::open(&new, &options).map_err(at(&new))?;
+        file.write_all_at(&header.encode(), 0).and_then(|()| file.sync_all()).map_err(at(&new))?;
+        blocking::rename(&new, &path).map_err(at(&path))?;
         sync_dir(dir)?;
         let (dir, log_bytes) = (dir.to_owned(), HEADER_BYTES as u64);
         Ok(Self { dir, header, file, log_bytes, snapshot_bytes, sequence: base, poisoned: false })
@@ -238,7 +243,7 @@ impl MetadataLog {
 }
 
 fn read_snapshot(path: &Path, base: u64, found: &mut Found) -> Result<u64, LogError> {
-    let bytes = fs::read(path).map_err(at(path))?;
+    let bytes = blocking::read(path).map_err(at(path))?;
     let corrupt = |what: String| LogError::Corrupt(path.to_owned(), what);
     let header = FileHeader::decode(&bytes).map_err(|bad| corrupt(bad.to_string()))?;
     if header.kind != FileKind::Snapshot || header.base != base {
@@ -260,7 +265,7 @@ fn read_snapshot(path: &Path, base: u64, found: &mut Found) -> Result<u64, LogEr
 }
 
 fn read_log(path: &Path, base: u64, found: &mut Found) -> Result<MetadataLog, LogError> {
-    let bytes = fs::read(path).map_err(at(path))?;
+    let bytes = blocking::read(path).map_err(at(path))?;
     let corrupt = |what: String| LogError::Corrupt(path.to_owned(), what);
     let header = FileHeader::decode(&bytes).map_err(|bad| corrupt(bad.to_string()))?;
     if header.kind != FileKind::Log || header.base != base {
@@ -283,29 +288,30 @@ fn read_log(path: &Path, base: u64, found: &mut Found) -> Result<MetadataLog, Lo
         found.groups.extend(decode_groups(frame.payload).map_err(corrupt)?);
         position += frame.size();
     }
-    let file = OpenOptions::new().append(true).open(path).map_err(at(path))?;
+    let file = File::open(path, &OpenOptions::new().write(true)).map_err(at(path))?;
     let (dir, log_bytes) = (PathBuf::new(), position as u64);
     Ok(MetadataLog { dir, header, file, log_bytes, snapshot_bytes: 0, sequence, poisoned: false })
 }
 
 fn write_snapshot(dir: &Path, base: u64, version: u64, state: &[Record]) -> Result<u64, LogError> {
     let (path, new) = (path_of(dir, base, "snapshot"), path_of(dir, base, "snapshot.new"));
-    let header = FileHeader { kind: FileKind::Snapshot, base, id: random::bytes().map_err(at(&path))? };
+    let header =
+        FileHeader { kind: FileKind::Snapshot, base, id: blocking::random_bytes().map_err(at(&path))? };
     let mut bytes = header.encode().to_vec();
-    let mut file = File::create(&new).map_err(at(&new))?;
+    let options = OpenOptions::new().write(true).create(true).truncate(true);
+    let file = File::open(&new, &options).map_err(at(&new))?;
     let mut size = 0;
     for (index, part) in state.chunks(SNAPSHOT_FRAME_RECORDS).enumerate() {
         header.put_frame(&mut bytes, index as u64 + 1, &encode_groups(&[part.to_vec()])?);
-        file.write_all(&bytes).map_err(at(&new))?;
+        file.write_all_at(&bytes, size).map_err(at(&new))?;
         size += bytes.len() as u64;
         bytes.clear();
     }
     header.put_frame(&mut bytes, version, &[]);
-    size += bytes.len() as u64;
-    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(at(&new))?;
-    fs::rename(&new, &path).map_err(at(&path))?;
+    file.write_all_at(&bytes, size).and_then(|()| file.sync_all()).map_err(at(&new))?;
+    blocking::rename(&new, &path).map_err(at(&path))?;
     sync_dir(dir)?;
-    Ok(size)
+    Ok(size + bytes.len() as u64)
 }
 
 /// Groups one after another, each with its length in front.
@@ -338,9 +344,9 @@ fn decode_groups(mut payload: &[u8]) -> Result<Vec<Group>, String> {
 /// The bases of the files with this ending, ascending.
 fn bases(dir: &Path, ending: &str) -> Result<Vec<u64>, LogError> {
     let mut bases = Vec::new();
-    for entry in fs::read_dir(dir).map_err(at(dir))? {
-        let name = entry.map_err(at(dir))?.file_name();
-        let number = name.to_str().and_then(|name| name.split_once('.')).filter(|(_, rest)| *rest == ending);
+    for entry in reactor::fs::read_dir(dir).map_err(at(dir))? {
+        let number =
+            entry.name.to_str().and_then(|name| name.split_once('.')).filter(|(_, rest)| *rest == ending);
         bases.extend(number.and_then(|(number, _)| number.parse::<u64>().ok()));
     }
     bases.sort_unstable();
@@ -357,7 +363,7 @@ fn remove_older(dir: &Path, base: u64) -> Result<(), LogError> {
         let bases = bases(dir, ending)?;
         old.extend(bases.into_iter().filter(|each| *each < base).map(|each| path_of(dir, each, ending)));
     }
-    old.into_iter().try_for_each(|path| fs::remove_file(&path).map_err(at(&path)))
+    old.into_iter().try_for_each(|path| blocking::remove_file(&path).map_err(at(&path)))
 }
 
 fn path_of(dir: &Path, base: u64, ending: &str) -> PathBuf {
@@ -372,22 +378,24 @@ fn is_no_space(error: &io::Error) -> bool {
 fn keep_reserve(dir: &Path) {
     let path = dir.join("reserve");
     let plenty = || reactor::fs::free_space(dir).is_ok_and(|free| free >= 2 * RESERVE_BYTES as u64);
-    if path.exists() || !plenty() {
+    let options = OpenOptions::new().write(true);
+    if File::open(&path, &options).is_ok() || !plenty() {
         return;
     }
-    if let Err(error) = fs::write(&path, vec![0; RESERVE_BYTES]) {
+    let made = File::open(&path, &options.create(true));
+    if let Err(error) = made.and_then(|file| file.write_all_at(&vec![0; RESERVE_BYTES], 0)) {
         warn!(%error, "no reserve for the metadata log, to be tried again");
-        let _ = fs::remove_file(&path);
+        let _ = blocking::remove_file(&path);
     }
 }
 
 /// Gives up the reserve; says whether there was one.
 fn give_up_reserve(dir: &Path) -> bool {
-    fs::remove_file(dir.join("reserve")).is_ok() && File::open(dir).and_then(|dir| dir.sync_all()).is_ok()
+    blocking::remove_file(&dir.join("reserve")).is_ok() && blocking::sync_dir(dir).is_ok()
 }
 
 fn sync_dir(dir: &Path) -> Result<(), LogError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))
+    blocking::sync_dir(dir).map_err(at(dir))
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> LogError {
@@ -397,6 +405,8 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> LogError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn group(number: i64) -> Group {

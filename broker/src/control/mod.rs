@@ -1,7 +1,8 @@
 //! The control plane: what is rare and may be slow, on one thread with a tokio runtime of its own.
 //!
-//! [`Control::start`] opens the metadata log, brings the first image up to date with how the node was started
-//! (cluster id, listeners, number of shards) and starts the thread. Shards ask through a [`ControlClient`] and read
+//! [`Control::open`] opens the metadata log and brings the first image up to date with how the node was started
+//! (cluster id, listeners, number of shards). What then serves requests is a future, [`Control::serve`], that any executor
+//! can run; the broker gives it a thread ([`ControlThread`]). Shards ask through a [`ControlClient`] and read
 //! images from the receiver of [`Control::subscribe`]; both use channels that any executor can wait on. Requests,
 //! decisions and answers: [`commands`], [`topics`], [`configs`]; their order and durability: `controller`.
 
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use async_channel::{Receiver, Sender};
+use tokio::sync::watch;
 use tracing::{info, warn};
 use wire::kafka::{ErrorCode, Str};
 
@@ -38,7 +40,7 @@ use commands::{
     AlterConfigs, ControlRequest, CreatedTopic, DeletedTopic, Mode, MorePartitions, NewTopic, Outcomes,
     ProducerIds, Refusal, Reply, TopicKey,
 };
-use controller::Controller;
+use controller::{Answers, Controller};
 use limits::{ADMIN_ASKS_MAX, REQUESTS_MAX, UPDATES_MAX};
 use metadata_log::{Found, LogError, MetadataLog};
 
@@ -116,7 +118,7 @@ impl std::error::Error for ControlError {
     }
 }
 
-/// The running control plane.
+/// The control plane, open and not yet serving.
 #[derive(Debug)]
 pub struct Control {
     client: ControlClient,
@@ -124,16 +126,19 @@ pub struct Control {
     shards_before: u32,
     updates: Vec<Option<Receiver<ImageUpdate>>>,
     asks: Vec<Option<Receiver<Ask>>>,
-    phase: PhaseCell,
-    thread: JoinHandle<()>,
+    controller: Controller,
+    requests: Receiver<ControlRequest>,
+    /// For the admin port.
+    asking: Vec<Sender<Ask>>,
+    publications: watch::Receiver<Published>,
 }
 
 impl Control {
-    /// Opens the metadata log and starts the thread, which serves the admin port, if there is one.
+    /// Opens the metadata log.
     ///
     /// # Errors
     /// A log that cannot be trusted, a data folder of another node, or an operating system that refuses.
-    pub fn start(options: &ControlOptions, admin: Option<AdminPort>) -> Result<Self, ControlError> {
+    pub fn open(options: &ControlOptions) -> Result<Self, ControlError> {
         let (mut log, found) = MetadataLog::open(&options.dir).map_err(ControlError::Log)?;
         if found.cut_bytes > 0 {
             warn!(bytes = found.cut_bytes, "the end of the metadata log was torn by a crash and is cut");
@@ -147,44 +152,32 @@ impl Control {
             partitions = image.partition_count(),
             "metadata loaded"
         );
-        let (shards, updates) = (0..image.shards()).map(|_| async_channel::bounded(UPDATES_MAX)).unzip();
-        let (requests, receiver) = async_channel::bounded(REQUESTS_MAX);
+        let (shards, updates): (Vec<_>, Vec<_>) =
+            (0..image.shards()).map(|_| async_channel::bounded(UPDATES_MAX)).unzip();
+        let (client, requests) = async_channel::bounded(REQUESTS_MAX);
         let (asking, asks): (Vec<_>, Vec<_>) =
             (0..image.shards()).map(|_| async_channel::bounded(ADMIN_ASKS_MAX)).unzip();
-        let published = Published { image: Arc::clone(&image), log_failed: false };
-        let (published, publications) = tokio::sync::watch::channel(published);
-        let config = Arc::clone(&options.config);
-        let controller = Controller { config, log, image: Arc::clone(&image), shards, published };
-        let phase = PhaseCell::default();
-        let serving = phase.clone();
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ControlError::Io)?;
-        let thread = std::thread::Builder::new()
-            .name("control".to_owned())
-            .spawn(move || {
-                runtime.block_on(async {
-                    if let Some(admin) = admin {
-                        tokio::spawn(admin.serve(serving, asking, publications));
-                    }
-                    controller.run(receiver).await;
-                });
-            })
-            .map_err(ControlError::Io)?;
-        let updates: Vec<Receiver<ImageUpdate>> = updates;
-        let updates = updates.into_iter().map(Some).collect();
-        let asks = asks.into_iter().map(Some).collect();
-        let client = ControlClient { requests };
-        Ok(Self { client, image, shards_before, updates, asks, phase, thread })
-    }
-
-    /// To tell the admin port how far the broker is.
-    pub fn phase(&self) -> &PhaseCell {
-        &self.phase
-    }
-
-    /// What the admin port asks one shard; `None` when the shard has taken it already or does not exist.
-    pub fn asks(&mut self, shard: ShardId) -> Option<Receiver<Ask>> {
-        self.asks.get_mut(shard.index()).and_then(Option::take)
+        let (published, publications) =
+            watch::channel(Published { image: Arc::clone(&image), log_failed: false });
+        let controller = Controller {
+            config: Arc::clone(&options.config),
+            log,
+            image: Arc::clone(&image),
+            shards,
+            published,
+            answers: Answers::default(),
+        };
+        Ok(Self {
+            client: ControlClient { requests: client },
+            image,
+            shards_before,
+            updates: updates.into_iter().map(Some).collect(),
+            asks: asks.into_iter().map(Some).collect(),
+            controller,
+            requests,
+            asking,
+            publications,
+        })
     }
 
     /// The image with which shards start; updates begin after it.
@@ -208,10 +201,65 @@ impl Control {
         self.updates.get_mut(shard.index()).and_then(Option::take)
     }
 
+    /// What the admin port asks one shard; `None` when the shard has taken it already or does not exist.
+    pub fn asks(&mut self, shard: ShardId) -> Option<Receiver<Ask>> {
+        self.asks.get_mut(shard.index()).and_then(Option::take)
+    }
+
+    /// Serves what is asked until [`ControlClient::close`], then until the shards have taken their images, or dropped
+    /// their receivers. On any executor; syncs of the metadata log hold its thread.
+    pub fn serve(self) -> impl Future<Output = ()> + Send + 'static {
+        self.controller.run(self.requests)
+    }
+}
+
+/// The control plane on a thread of its own, with a tokio runtime.
+#[derive(Debug)]
+pub struct ControlThread {
+    client: ControlClient,
+    phase: PhaseCell,
+    thread: JoinHandle<()>,
+}
+
+impl ControlThread {
+    /// Starts the thread, which also serves the admin port, if there is one.
+    ///
+    /// # Errors
+    /// The operating system refuses it.
+    pub fn start(mut control: Control, admin: Option<AdminPort>) -> Result<Self, ControlError> {
+        let client = control.client();
+        let phase = PhaseCell::default();
+        let (asking, publications) = (std::mem::take(&mut control.asking), control.publications.clone());
+        let admin = admin.map(|port| port.serve(phase.clone(), asking, publications));
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ControlError::Io)?;
+        let thread = std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    if let Some(admin) = admin {
+                        tokio::spawn(admin);
+                    }
+                    control.serve().await;
+                });
+            })
+            .map_err(ControlError::Io)?;
+        Ok(Self { client, phase, thread })
+    }
+
+    /// Sends requests; may be cloned and used on any thread.
+    pub fn client(&self) -> ControlClient {
+        self.client.clone()
+    }
+
+    /// To tell the admin port how far the broker is.
+    pub fn phase(&self) -> &PhaseCell {
+        &self.phase
+    }
+
     /// Answers what was asked and ends the thread. Shards must still take images, or have dropped their receivers.
     pub fn stop(self) {
-        self.client.requests.close();
-        drop(self.updates);
+        self.client.close();
         if self.thread.join().is_err() {
             warn!("the control thread ended in a panic");
         }
@@ -264,6 +312,11 @@ impl ControlClient {
     /// Takes a block of producer ids that nobody else has.
     pub async fn allocate_producer_ids(&self) -> Result<ProducerIds, Refusal> {
         self.ask(ControlRequest::AllocateProducerIds).await?
+    }
+
+    /// Lets nobody ask any more, with any clone of this client; what was asked is answered.
+    pub fn close(&self) {
+        self.requests.close();
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> ControlRequest) -> Result<T, Refusal> {

@@ -1,19 +1,9 @@
 //! Random ids, from the kernel.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 
+use reactor::blocking::random_bytes;
 use wire::kafka::Uuid;
-
-/// 16 random bytes.
-///
-/// # Errors
-/// The kernel's random device cannot be read.
-pub(super) fn bytes() -> io::Result<[u8; 16]> {
-    let mut bytes = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes)
-}
 
 /// A random id (RFC 9562, version 4). Version and variant bits keep it away from Kafka's reserved ids, which are
 /// zero and one, and the text of an id never begins with a dash, as Kafka takes care of.
@@ -22,7 +12,7 @@ pub(super) fn bytes() -> io::Result<[u8; 16]> {
 /// The kernel's random device cannot be read.
 pub(super) fn uuid() -> io::Result<Uuid> {
     loop {
-        let mut bytes = bytes()?;
+        let mut bytes: [u8; 16] = random_bytes()?;
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         // The first six bits are the first character; 62 is the dash.

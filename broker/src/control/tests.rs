@@ -10,10 +10,10 @@ use super::commands::{
     AlterConfigs, Assignment, ConfigChange, ConfigOperation, CreatedTopic, Mode, MorePartitions, NewTopic,
     Refusal, TopicKey,
 };
-use super::{Control, ControlError, ControlOptions};
+use super::{Control, ControlClient, ControlError, ControlOptions, ControlThread};
 use crate::config::{BrokerConfig, Settings};
 use crate::metadata::ids::ShardId;
-use crate::metadata::image::{LogStatus, TopicChange};
+use crate::metadata::image::{LogStatus, MetadataImage, TopicChange};
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
@@ -27,9 +27,35 @@ fn options(dir: &Path, shards: u32, settings: &[(&str, &str)]) -> ControlOptions
     ControlOptions { config: Arc::new(BrokerConfig::new(texts).unwrap()), dir: dir.to_owned(), shards }
 }
 
+/// A control plane on its thread.
+struct Running {
+    image: Arc<MetadataImage>,
+    shards_before: u32,
+    thread: ControlThread,
+}
+
+impl Running {
+    fn of(control: Control) -> Self {
+        let (image, shards_before) = (Arc::clone(control.image()), control.shards_before);
+        Self { image, shards_before, thread: ControlThread::start(control, None).unwrap() }
+    }
+
+    fn image(&self) -> &Arc<MetadataImage> {
+        &self.image
+    }
+
+    fn client(&self) -> ControlClient {
+        self.thread.client()
+    }
+
+    fn stop(self) {
+        self.thread.stop();
+    }
+}
+
 /// A control plane whose shards apply every image at once.
-fn start(dir: &Path, shards: u32, settings: &[(&str, &str)]) -> Control {
-    let mut control = Control::start(&options(dir, shards, settings), None).unwrap();
+fn start(dir: &Path, shards: u32, settings: &[(&str, &str)]) -> Running {
+    let mut control = Control::open(&options(dir, shards, settings)).unwrap();
     for shard in 0..control.image().shards() {
         let updates = control.subscribe(ShardId(shard)).unwrap();
         std::thread::spawn(move || {
@@ -38,7 +64,7 @@ fn start(dir: &Path, shards: u32, settings: &[(&str, &str)]) -> Control {
             }
         });
     }
-    control
+    Running::of(control)
 }
 
 fn topic(name: &str, partitions: i32, factor: i16) -> NewTopic {
@@ -50,12 +76,12 @@ fn topic(name: &str, partitions: i32, factor: i16) -> NewTopic {
     }
 }
 
-fn create(control: &Control, new: NewTopic) -> Result<CreatedTopic, Refusal> {
+fn create(control: &Running, new: NewTopic) -> Result<CreatedTopic, Refusal> {
     wait(control.client().create_topics(vec![new], Mode::Apply)).unwrap().remove(0)
 }
 
 fn alter(
-    control: &Control,
+    control: &Running,
     kind: i8,
     name: &str,
     operations: &[(&str, i8, Option<&str>)],
@@ -76,9 +102,10 @@ fn alter(
 #[test]
 fn an_answer_comes_after_every_shard_applied_the_image() {
     let dir = tempfile::tempdir().unwrap();
-    let mut control = Control::start(&options(dir.path(), 2, &[]), None).unwrap();
+    let mut control = Control::open(&options(dir.path(), 2, &[])).unwrap();
     let updates: Vec<_> = (0..2).map(|shard| control.subscribe(ShardId(shard)).unwrap()).collect();
     assert!(control.subscribe(ShardId(0)).is_none() && control.subscribe(ShardId(2)).is_none());
+    let control = Running::of(control);
     let client = control.client();
     let asking = std::thread::spawn(move || wait(client.create_topics(vec![topic("a", 4, 1)], Mode::Apply)));
     let first = updates[0].recv_blocking().unwrap();
@@ -114,7 +141,7 @@ fn what_was_answered_is_there_after_a_restart() {
 
     let control = start(dir.path(), 2, &[]);
     let image = Arc::clone(control.image());
-    assert_eq!((image.cluster_id(), control.shards_before()), (&cluster, 2));
+    assert_eq!((image.cluster_id(), control.shards_before), (&cluster, 2));
     let topic_kept = image.topic("kept").unwrap();
     assert_eq!((topic_kept.id, topic_kept.partitions.len()), (kept.id, 3));
     assert_eq!((topic_kept.config.retention_ms, topic_kept.config.segment_bytes), (5, 1_048_576));
@@ -355,7 +382,7 @@ fn another_number_of_shards_moves_no_more_than_it_must() {
 fn another_nodes_data_folder_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     start(dir.path(), 1, &[]).stop();
-    let error = Control::start(&options(dir.path(), 1, &[("node.id", "2")]), None).unwrap_err();
+    let error = Control::open(&options(dir.path(), 1, &[("node.id", "2")])).unwrap_err();
     assert!(matches!(&error, ControlError::OtherNode { .. }));
     assert_eq!(error.to_string(), "the data folder belongs to node 1, not to node.id=2");
 }

@@ -1,7 +1,7 @@
 //! The group hosts of one shard: one for each partition of `__consumer_offsets` that the shard owns.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::GroupPolicy;
@@ -11,7 +11,7 @@ use crate::shard::partition::Partition;
 /// Hosts by index of their partition.
 pub struct GroupHosts {
     policy: GroupPolicy,
-    hosts: RefCell<HashMap<i32, Rc<GroupHost>>>,
+    hosts: RefCell<BTreeMap<i32, Rc<GroupHost>>>,
 }
 
 impl GroupHosts {
@@ -45,7 +45,7 @@ impl GroupHosts {
 
     /// Gives all of them up: `__consumer_offsets` is deleted, or the shard stops.
     pub fn stop_all(&self) {
-        for (_, host) in self.hosts.borrow_mut().drain() {
+        for host in self.hosts.take().into_values() {
             host.stop();
         }
     }

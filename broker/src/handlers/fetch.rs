@@ -3,7 +3,7 @@
 //! Each owner reads its partitions with what is left of the byte limit, in the order asked. When there is too
 //! little, the request parks on the owners until a partition grows or `max_wait_ms` is over, and reads again.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ async fn poll(context: &Rc<Context>, items: &[Item], limits: &Limits) -> Vec<Rea
 
 /// Reads every item on its owner. What one owner cannot know of another's reads is trimmed here, in request order.
 async fn read_all(context: &Rc<Context>, items: &[Item], bytes_max: usize) -> Vec<ReadOutcome> {
-    let mut by_shard: HashMap<ShardId, Vec<(usize, ReadSpec)>> = HashMap::new();
+    let mut by_shard: BTreeMap<ShardId, Vec<(usize, ReadSpec)>> = BTreeMap::new();
     let mut outcomes: Vec<Option<ReadOutcome>> = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         match &item.target {
@@ -156,7 +156,7 @@ fn trim(outcomes: &mut [ReadOutcome], bytes_max: usize) {
 
 /// Parks until a partition has more than it had, or the deadline.
 async fn wait_for_growth(context: &Rc<Context>, items: &[Item], outcomes: &[ReadOutcome], deadline: Instant) {
-    let mut by_shard: HashMap<ShardId, Vec<(PartitionId, i64)>> = HashMap::new();
+    let mut by_shard: BTreeMap<ShardId, Vec<(PartitionId, i64)>> = BTreeMap::new();
     for (item, outcome) in items.iter().zip(outcomes) {
         if let Ok((shard, spec)) = &item.target {
             by_shard.entry(*shard).or_default().push((spec.id, outcome.high_watermark));

@@ -4,7 +4,7 @@
 //! Sessions live on the shard that accepted the connection. A consumer whose session is not found (it reconnected
 //! to another shard, or was evicted) starts a new one, as it would with Kafka.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use reactor::Instant;
@@ -83,7 +83,7 @@ pub struct Plan {
 /// The sessions of one shard.
 #[derive(Debug)]
 pub struct FetchSessions {
-    sessions: HashMap<i32, Session>,
+    sessions: BTreeMap<i32, Session>,
     slots: usize,
 }
 
@@ -95,7 +95,7 @@ const EVICTION_SECONDS: u64 = 120;
 impl FetchSessions {
     /// `slots` is `max.incremental.fetch.session.cache.slots`.
     pub fn new(slots: usize) -> FetchSessions {
-        FetchSessions { sessions: HashMap::new(), slots }
+        FetchSessions { sessions: BTreeMap::new(), slots }
     }
 
     /// Reads the request against the session it names and brings that session up to date.

@@ -4,7 +4,7 @@
 //! (persistent maps behind `Arc`), so that one topic among 100,000 costs one topic, and a [`TopicChange`] for each
 //! topic that did, so that a shard need not compare. Images are built on the control thread and read on every shard.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -122,7 +122,7 @@ pub struct MetadataImage {
     pub(super) unified: HashTrieMapSync<String, Str>,
     pub(super) live_logs: HashTrieMapSync<LogId, (Uuid, i32)>,
     pub(super) cluster_overrides: Arc<Overrides>,
-    pub(super) node_overrides: HashMap<NodeId, Arc<Overrides>>,
+    pub(super) node_overrides: BTreeMap<NodeId, Arc<Overrides>>,
     /// The settings of a topic on which none were set.
     pub(super) default_config: Arc<TopicConfig>,
     pub(super) next_log: LogId,
@@ -164,7 +164,7 @@ impl MetadataImage {
             unified: HashTrieMapSync::new_sync(),
             live_logs: HashTrieMapSync::new_sync(),
             cluster_overrides: none,
-            node_overrides: HashMap::new(),
+            node_overrides: BTreeMap::new(),
             default_config: Arc::new(default_config),
             next_log: LogId(1),
             next_producer_id: 0,

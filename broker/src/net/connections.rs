@@ -1,7 +1,7 @@
 //! The connections of one shard: counted, and closed when idle or stuck inside a frame.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -57,7 +57,7 @@ impl Activity {
 /// All open connections of a shard.
 #[derive(Default)]
 pub struct Connections {
-    open: RefCell<HashMap<u64, Rc<Activity>>>,
+    open: RefCell<BTreeMap<u64, Rc<Activity>>>,
     next: Cell<u64>,
     stopping: Cell<bool>,
 }

@@ -1,12 +1,12 @@
 //! A shard: its partitions, the last metadata image, and what crosses several partitions.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_channel::oneshot;
 use futures_util::future::{Either, select, select_all};
+use indexmap::IndexMap;
 use reactor::Instant;
 use storage::{ReadPart, Store};
 use wire::kafka::error_code::ErrorCode;
@@ -31,7 +31,7 @@ pub struct Shard {
     /// Memory that requests in flight may hold.
     pub request_budget: RequestBudget,
     image: RefCell<Arc<MetadataImage>>,
-    partitions: RefCell<HashMap<PartitionId, Rc<Partition>>>,
+    partitions: RefCell<IndexMap<PartitionId, Rc<Partition>>>,
 }
 
 /// Where a partition is and how its topic is configured.
@@ -91,7 +91,7 @@ impl Shard {
     pub fn remove_topic(&self, topic: Uuid) -> Vec<Rc<Partition>> {
         let gone = self.partitions_of(topic);
         for partition in &gone {
-            self.partitions.borrow_mut().remove(&partition.id);
+            self.partitions.borrow_mut().swap_remove(&partition.id);
         }
         gone
     }

@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use reactor::Builder;
 use storage::types::LogId;
 use storage::{Catalog, DataDir, Direct, LogConfig, LogSpec, Retention, StoreOptions, SyncChoice};
 use tracing::info;
@@ -18,18 +16,15 @@ use crate::metadata::topic_config::TopicConfig;
 
 /// Hands logs over when the node has another number of shards than the data folder is laid out for. Runs before any
 /// shard; a crash in the middle is made good by the next start.
-pub(super) fn hand_over(
+pub(super) async fn hand_over(
     config: &BrokerConfig,
-    data_dir: &Arc<DataDir>,
-    image: &Arc<MetadataImage>,
+    data_dir: &DataDir,
+    image: &MetadataImage,
 ) -> Result<(), StartError> {
     let options = store_options(config, data_dir.path(), ShardId(0));
-    let (data_dir, image, shards) = (Arc::clone(data_dir), Arc::clone(image), image.shards());
-    let placed = Builder::new("placement").run(move || async move {
-        let place = |log: LogId| image.partition_of(log).map_or(0, |(_, partition)| partition.shard.0);
-        storage::place_anew(&data_dir, &options, &catalog(&image), shards, place).await
-    });
-    let moved = placed.map_err(StartError::Reactor)??;
+    let shards = image.shards();
+    let place = |log: LogId| image.partition_of(log).map_or(0, |(_, partition)| partition.shard.0);
+    let moved = storage::place_anew(data_dir, &options, &catalog(image), shards, place).await?;
     if moved > 0 {
         info!(logs = moved, shards, "partitions handed over to another number of shards");
     }

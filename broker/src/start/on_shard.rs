@@ -70,6 +70,8 @@ pub(super) async fn run(setup: ShardSetup) {
     let ShardSetup { index, recovered, listen, listening, stop, updates, asks, .. } = &setup;
     let context = match recover(&setup).await {
         Ok((context, found)) => {
+            #[cfg(feature = "simulator")]
+            super::simulated::show(&context);
             let _ = recovered.send((*index, Ok(found))).await;
             context
         }

@@ -12,6 +12,7 @@
 //! **Power cuts** ([`Simulation::power_cut`]) take what no sync has made durable, wholly, partly or not at all; writes under way
 //! tear by sectors. **Kills** ([`Simulation::kill`]) end the process and leave what the system has.
 
+pub(crate) mod calls;
 pub(crate) mod clock;
 pub(crate) mod disk;
 mod driver;
@@ -23,7 +24,7 @@ mod tests;
 mod trace;
 mod world;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -43,7 +44,7 @@ use crate::ring::file::OpenFile;
 use crate::ring::net::Socket;
 use crate::task::Priority;
 use crate::time::{self, Instant};
-use world::{Machine, Node, Stop, World};
+use world::{Event, Machine, Node, Stop, World};
 
 /// What a simulation is made from.
 #[derive(Clone, Debug)]
@@ -132,9 +133,39 @@ pub(crate) async fn send_file(
     Ok(())
 }
 
+/// Starts a reactor beside the current one, on its machine, within the next steps; it never starts if the machine stops
+/// before. Ends when the future that `main` makes returns.
+///
+/// # Panics
+/// Outside a simulated reactor.
+pub fn spawn<F, Fut>(main: F)
+where
+    F: FnOnce() -> Fut + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    let machine = executor::with(|reactor| reactor.driver().simulated().map(|driver| driver.machine.clone()));
+    let (Some(world), Some(machine)) = (current(), machine) else { panic!("not on a simulated reactor") };
+    let boot = machine.boot.get();
+    world.soon(Event::Start { machine: machine.id, boot, main: Box::new(|| Box::pin(main())) });
+}
+
 /// Which reactor of a simulation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct ReactorId(u32);
+
+fn start<Fut>(world: &Rc<World>, machine: u32, main: impl FnOnce() -> Fut) -> u32
+where
+    Fut: Future<Output = ()> + 'static,
+{
+    let key = world.take_key();
+    let host = world.machines.borrow()[machine as usize].clone();
+    let driver = Driver::new(world.clone(), host, key);
+    let seed = world.schedule.next();
+    let reactor = Reactor::simulated(driver, seed);
+    let main = executor::enter(&reactor, || crate::task::spawn(Priority::Latency, "main", main()));
+    world.nodes.borrow_mut().insert(key, Node { reactor, machine, main });
+    key
+}
 
 /// Which machine of a simulation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -162,7 +193,8 @@ impl Simulation {
         let mut machines = self.world.machines.borrow_mut();
         let id = machines.len() as u32;
         let disk = RefCell::new(disk::Disk::new(capacity, fua));
-        machines.push(Rc::new(Machine { id, boot: std::cell::Cell::new(0), disk }));
+        let (boot, calls_left) = (Cell::new(0), Cell::new(None));
+        machines.push(Rc::new(Machine { id, boot, disk, calls_left }));
         MachineId(id)
     }
 
@@ -172,14 +204,7 @@ impl Simulation {
         F: FnOnce() -> Fut,
         Fut: Future<Output = ()> + 'static,
     {
-        let key = self.world.take_key();
-        let host = self.world.machines.borrow()[machine.0 as usize].clone();
-        let driver = Driver::new(self.world.clone(), host, key);
-        let seed = self.world.schedule.next();
-        let reactor = Reactor::simulated(driver, seed);
-        let main = executor::enter(&reactor, || crate::task::spawn(Priority::Latency, "main", main()));
-        self.world.nodes.borrow_mut().insert(key, Node { reactor, machine: machine.0, main });
-        ReactorId(key)
+        ReactorId(start(&self.world, machine.0, main))
     }
 
     /// True when a reactor has ended, by itself or with its machine.
@@ -207,6 +232,17 @@ impl Simulation {
     /// Cuts the power of a machine: its reactors are gone, and so is what was not durable, or a part of it.
     pub fn power_cut(&self, machine: MachineId) {
         self.world.stop_machine(machine.0, Stop::PowerCut);
+    }
+
+    /// Lets the power of a machine fail after so many more calls that block ([`crate::blocking`]): it does none from then on,
+    /// and the test, which asks [`power_has_failed`](Self::power_has_failed) after each step, cuts it for good.
+    pub fn fail_power_after_calls(&self, machine: MachineId, calls: u64) {
+        self.world.machines.borrow()[machine.0 as usize].calls_left.set(Some(calls));
+    }
+
+    /// True when those calls are used up, until the machine is stopped.
+    pub fn power_has_failed(&self, machine: MachineId) -> bool {
+        self.world.machines.borrow()[machine.0 as usize].calls_left.get() == Some(0)
     }
 
     /// Kills the process on a machine: its reactors are gone, what the system has of their writes stays.

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use super::clock;
@@ -32,9 +33,14 @@ pub(crate) enum Event {
     Read { reactor: u32, op: OpId, handle: u32, position: u64, count: usize },
     /// Any other call of the file system.
     Call { reactor: u32, op: OpId, call: Call },
+    /// A reactor starts beside another.
+    Start { machine: u32, boot: u32, main: Main },
     /// Something of the network.
     Net(super::net::NetEvent),
 }
+
+/// Makes the main future of a reactor.
+pub(crate) type Main = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>>>;
 
 /// A call of the file system.
 pub(crate) enum Call {
@@ -52,6 +58,8 @@ pub(crate) struct Machine {
     /// How often it was switched on.
     pub(crate) boot: Cell<u32>,
     pub(crate) disk: RefCell<Disk>,
+    /// Blocking calls before the power fails.
+    pub(crate) calls_left: Cell<Option<u64>>,
 }
 
 pub(super) struct Node {
@@ -232,6 +240,12 @@ impl World {
                 self.read(reactor, op, handle, position, count);
             }
             Event::Call { reactor, op, call } => self.call(reactor, op, call),
+            Event::Start { machine, boot, main } => {
+                let now = self.machines.borrow()[machine as usize].boot.get();
+                if let Some(world) = super::current().filter(|_| now == boot) {
+                    super::start(&world, machine, main);
+                }
+            }
             Event::Net(event) => self.net_event(event),
         }
     }
@@ -323,6 +337,7 @@ impl World {
         self.land_writes(&machine, &stopped, how);
         // The machine's files are closed before destructors of its tasks could close them once more.
         machine.boot.set(machine.boot.get() + 1);
+        machine.calls_left.set(None);
         match how {
             Stop::PowerCut => machine.disk.borrow_mut().cut(&self.disk_random),
             Stop::Kill => machine.disk.borrow_mut().close_all(),
@@ -351,7 +366,7 @@ impl World {
                 | Event::Call { reactor, .. }
                 | Event::Finish { reactor, .. }
                 | Event::Cancel { reactor, .. } => *reactor,
-                Event::Net(_) => 0,
+                Event::Net(_) | Event::Start { .. } => 0,
             };
             if !stopped.contains(&key) {
                 events.push(Reverse(timed));
