@@ -23,7 +23,7 @@ pub mod store;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -148,6 +148,8 @@ pub struct BrokerConfig {
     pub operation: OperationSettings,
     /// Where metrics and health are served, if anywhere.
     pub admin_address: Option<SocketAddr>,
+    /// Addresses with a number of connections of their own.
+    connections_max_by_address: BTreeMap<IpAddr, i32>,
     /// Where to listen and what clients are told; at least one.
     pub listeners: Vec<Listener>,
     /// The texts behind the values, with their sources.
@@ -180,6 +182,10 @@ impl BrokerConfig {
             let reason = "must not be above group.max.session.timeout.ms";
             return Err(refusal(&settings, "group.min.session.timeout.ms", &value, reason));
         }
+        let overrides = &network.max_connections_per_ip_overrides;
+        let connections_max_by_address = network::by_address(overrides).map_err(|(value, reason)| {
+            refusal(&settings, "max.connections.per.ip.overrides", &value, &reason)
+        })?;
         let listeners = listener::listeners(&server)
             .map_err(|bad| refusal(&settings, bad.setting, &bad.value, &bad.reason))?;
         Ok(Self {
@@ -190,6 +196,7 @@ impl BrokerConfig {
             store,
             operation,
             admin_address,
+            connections_max_by_address,
             listeners,
             settings: Arc::new(settings),
         })
@@ -201,6 +208,12 @@ impl BrokerConfig {
     /// None that the tables of this crate can cause.
     pub fn defaults() -> Result<Self, ConfigError> {
         Self::new(Settings::default())
+    }
+
+    /// How many connections an address may keep open.
+    pub fn connections_max_of(&self, address: IpAddr) -> i32 {
+        let own = self.connections_max_by_address.get(&address).copied();
+        own.unwrap_or(self.network.max_connections_per_ip)
     }
 
     /// The data folder.

@@ -1,5 +1,7 @@
 //! The broker's named bounds. A queue, buffer or loop of this crate that has no name here is a bug.
 
+use std::time::Duration;
+
 /// Requests of one connection that may be read ahead of their answers.
 pub const CONNECTION_REQUESTS_MAX: usize = 64;
 /// Calls that one shard may have queued towards another on one lane of the mesh.
@@ -12,7 +14,15 @@ pub const FRAME_LARGE_BYTES: usize = 1 << 20;
 pub const FRAME_LARGE_SLOTS: usize = 4;
 /// Request bytes that a shard holds at a time, over all of its connections (large frames are counted apart).
 pub const REQUEST_BYTES_MAX: usize = 64 << 20;
-/// Seconds within which a frame that has begun must go on arriving, by [`FRAME_LARGE_BYTES`] at least.
+/// Bytes of a frame that are charged at a time when request memory is short.
+pub const FRAME_STEP_BYTES: usize = 64 << 10;
+/// Bytes of a frame that are received at a time.
+pub const FRAME_RECEIVE_BYTES: usize = 256 << 10;
+/// Frames that began and may be read to their end although request memory is used up.
+pub const FRAME_COMPLETION_SLOTS: usize = 16;
+/// How long a step of a frame may take while others wait for the memory that the frame holds.
+pub const FRAME_STALL: Duration = Duration::from_secs(1);
+/// Seconds within which a frame that has begun must go on arriving, by [`FRAME_RECEIVE_BYTES`] at least.
 pub const FRAME_PROGRESS_SECONDS: u64 = 60;
 /// Connections that a shard's listener may queue before they are accepted.
 pub const LISTEN_BACKLOG: u32 = 1024;

@@ -106,39 +106,27 @@ impl HistogramSnapshot {
 /// Why a connection was not served, or not any longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Closed {
-    /// `max.connections` was reached.
-    ConnectionsMax,
     /// `max.connections.per.ip` was reached.
     ConnectionsPerIpMax,
     /// `connections.max.idle.ms` without a request.
     Idle,
     /// A request that began did not go on.
     Stuck,
-    /// A request that arrived slowly held memory that others waited for.
-    Starving,
     /// A frame or a request that no client sends.
     Malformed,
 }
 
 impl Closed {
     /// All reasons.
-    pub const ALL: [Closed; 6] = [
-        Closed::ConnectionsMax,
-        Closed::ConnectionsPerIpMax,
-        Closed::Idle,
-        Closed::Stuck,
-        Closed::Starving,
-        Closed::Malformed,
-    ];
+    pub const ALL: [Closed; 4] =
+        [Closed::ConnectionsPerIpMax, Closed::Idle, Closed::Stuck, Closed::Malformed];
 
     /// The reason's label.
     pub fn name(self) -> &'static str {
         match self {
-            Closed::ConnectionsMax => "max_connections",
             Closed::ConnectionsPerIpMax => "max_connections_per_ip",
             Closed::Idle => "idle",
             Closed::Stuck => "stuck",
-            Closed::Starving => "starving",
             Closed::Malformed => "malformed",
         }
     }
@@ -156,7 +144,7 @@ pub struct Metrics {
     pub sent_bytes: Count,
     /// Connections that the listener took.
     pub connections_accepted: Count,
-    /// Microseconds for which accepting was held back by `max.connection.creation.rate`.
+    /// Microseconds for which accepting was held back by `max.connections` and `max.connection.creation.rate`.
     pub accept_throttle_us: Count,
     /// Calls to other shards.
     pub hops: Count,
@@ -271,6 +259,8 @@ pub struct BudgetSnapshot {
     pub used_bytes: u64,
     /// Requests that wait for a part of it.
     pub waiters: u64,
+    /// Connections closed because their requests stood still while others waited.
+    pub evicted: u64,
 }
 
 /// What one shard answers.

@@ -47,7 +47,6 @@ pub static IGNORED: &[&str] = &[
     "log.message.downconversion.enable",
     "log.message.format.version",
     "log.roll.jitter.*",
-    "max.connections.per.ip.overrides",
     "metadata.*",
     "metric.reporters",
     "metrics.*",

@@ -21,6 +21,7 @@ use crate::handlers::init_producer_id::ProducerIds;
 use crate::handlers::produce::ProduceCall;
 use crate::metadata::ids::ShardId;
 use crate::runtime::mesh::{Mesh, ShardGone};
+use crate::shard::connection_counts::ConnectionCounts;
 use crate::shard::shard::Shard;
 
 /// One per shard, shared by its connections.
@@ -41,6 +42,8 @@ pub struct Context {
     pub stopping: Stopping,
     /// As read at start.
     pub config: Arc<BrokerConfig>,
+    /// Connections that this shard counts for the node.
+    pub connection_counts: ConnectionCounts,
     /// Where clients are told to connect.
     pub advertised: Advertised,
     /// Producer ids that were handed to this shard and not yet given out.

@@ -35,12 +35,12 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use reactor::Instant;
-use reactor::sync::Permit;
 use wire::kafka::api_key::ApiKey;
 use wire::kafka::header::RequestHeader;
 use wire::kafka::{DecodeError, Reader};
 
 use crate::metrics::Metrics;
+use crate::shard::budget::Charge;
 pub use context::{Context, Peer};
 use produce::ProduceReply;
 use reply::Response;
@@ -72,7 +72,7 @@ pub struct Serial {
     context: Rc<Context>,
     request: Incoming,
     /// Held until the request is answered.
-    _charge: Permit,
+    _charge: Charge,
 }
 
 /// Why a connection is closed instead of answered, as Kafka closes it.
@@ -117,7 +117,7 @@ pub async fn begin(
     context: &Rc<Context>,
     peer: Peer,
     frame: Bytes,
-    charge: Permit,
+    charge: Charge,
 ) -> Result<Option<Reply>, Refusal> {
     if frame.len() < 4 {
         return Err(Refusal::Header(DecodeError::Truncated));

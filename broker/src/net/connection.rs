@@ -71,11 +71,12 @@ struct Reading<'a> {
 
 async fn read(reading: Reading<'_>, stream: &Rc<TcpStream>, peer: SocketAddr) {
     let Reading { context, queue, activity, all } = reading;
-    let mut reader =
-        FrameReader::new(stream.clone(), context.config.network.socket_request_max_bytes as usize);
+    let share = context.shard.request_budget.share(stream.clone(), peer);
+    let frame_bytes_max = context.config.network.socket_request_max_bytes as usize;
+    let mut reader = FrameReader::new(stream.clone(), share, frame_bytes_max);
     let peer = Peer { address: peer };
     loop {
-        let frame = match reader.next(&context.shard.request_budget, || activity.frame_started()).await {
+        let frame = match reader.next(|| activity.frame_started()).await {
             Ok(frame) => frame,
             Err(FrameError::Closed) => return,
             Err(FrameError::Io(error)) => {

@@ -1,7 +1,7 @@
 //! Frames from a connection: a four-byte length, then so many bytes.
 //!
-//! The whole length is reserved against the shard's request budget, first come first served, before the body is
-//! read. Reserving is not allocating: memory is touched as bytes arrive. Small frames are copied out of the
+//! What is read is charged to the shard's request budget before ([`crate::shard::budget`]). Charging is not allocating:
+//! memory is touched as bytes arrive. Small frames are copied out of the
 //! reactor's provided buffers, so an idle connection owns no buffer; the rest of a larger frame is received
 //! straight into the buffer that its records are later staged from.
 
@@ -9,17 +9,16 @@ use std::rc::Rc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use reactor::TcpStream;
-use reactor::sync::Permit;
 
 use crate::limits;
-use crate::shard::budget::RequestBudget;
+use crate::shard::budget::{Charge, Share};
 
 /// A frame without its length prefix, and the memory it is charged with until it is dropped.
 pub struct Frame {
     /// The bytes after the length prefix.
     pub bytes: Bytes,
     /// Given back to the shard's request budget on drop.
-    pub charge: Permit,
+    pub charge: Charge,
 }
 
 /// Why no further frame comes.
@@ -39,16 +38,17 @@ pub struct FrameReader {
     /// Bytes that arrived behind the last frame.
     pending: BytesMut,
     frame_bytes_max: usize,
+    share: Share,
 }
 
 impl FrameReader {
     /// `frame_bytes_max` is `socket.request.max.bytes`.
-    pub fn new(stream: Rc<TcpStream>, frame_bytes_max: usize) -> FrameReader {
-        FrameReader { stream, pending: BytesMut::new(), frame_bytes_max }
+    pub fn new(stream: Rc<TcpStream>, share: Share, frame_bytes_max: usize) -> FrameReader {
+        FrameReader { stream, pending: BytesMut::new(), frame_bytes_max, share }
     }
 
     /// The next frame, or why there is none. `progress` is called when bytes of it have arrived.
-    pub async fn next(&mut self, budget: &RequestBudget, progress: impl Fn()) -> Result<Frame, FrameError> {
+    pub async fn next(&mut self, progress: impl Fn()) -> Result<Frame, FrameError> {
         while self.pending.len() < 4 {
             if !self.pending.is_empty() {
                 progress();
@@ -62,14 +62,21 @@ impl FrameReader {
         else {
             return Err(FrameError::Length(claimed));
         };
-        let charge = budget.reserve(len).await;
+        let mut charge = self.share.begin(len).await;
         self.pending.advance(4);
-        let bytes = self.body(len, progress).await?;
-        Ok(Frame { bytes, charge })
+        let bytes = self.body(len, &mut charge, progress).await;
+        self.share.end();
+        Ok(Frame { bytes: bytes?, charge })
     }
 
-    async fn body(&mut self, len: usize, progress: impl Fn()) -> Result<Bytes, FrameError> {
+    async fn body(
+        &mut self,
+        len: usize,
+        charge: &mut Charge,
+        progress: impl Fn(),
+    ) -> Result<Bytes, FrameError> {
         if self.pending.len() < len && len <= limits::FRAME_SMALL_BYTES {
+            self.share.go_on(charge, self.pending.len(), len).await;
             while self.pending.len() < len {
                 self.receive_some().await?;
             }
@@ -85,8 +92,7 @@ impl FrameReader {
         body.extend_from_slice(&self.pending);
         self.pending = BytesMut::new();
         while body.len() < len {
-            let missing = len - body.len();
-            let step = missing.min(limits::FRAME_LARGE_BYTES);
+            let step = self.share.go_on(charge, body.len(), len).await;
             let (result, filled) = self.stream.recv_into(body, step).await;
             body = filled;
             if result.map_err(FrameError::Io)? < step {

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use reactor::{ListenOptions, Priority, TcpListener};
+use reactor::{ListenOptions, Priority, TcpListener, TcpStream};
 use tracing::{info, warn};
 
 use crate::handlers::Context;
 use crate::limits;
 use crate::metrics::Closed;
+use crate::net::admission::{self, Admitted, Pace};
 use crate::net::connection;
 use crate::net::connections::Connections;
 
@@ -41,26 +42,38 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(address, &ListenOptions { reuse_port: true, backlog: limits::LISTEN_BACKLOG })
 }
 
+async fn serve(
+    context: Rc<Context>,
+    stream: Rc<TcpStream>,
+    peer: SocketAddr,
+    connections: Rc<Connections>,
+    admitted: Admitted,
+) {
+    if let Some(_admitted) = admitted.from(peer.ip()).await {
+        connection::serve(context, stream, peer, connections).await;
+    } else {
+        context.shard.metrics.closed(Closed::ConnectionsPerIpMax);
+        info!(%peer, "connection closed: its address has as many as max.connections.per.ip allows");
+    }
+}
+
 /// Accepts until the listener is closed.
 pub async fn accept(context: Rc<Context>, listener: Rc<TcpListener>, connections: Rc<Connections>) {
-    let connections_max = context.config.network.max_connections as usize / context.lane.shards() as usize;
-    let mut refused = 0u64;
+    let pace = Pace::of(context.config.network.max_connection_creation_rate, context.lane.shards());
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let metrics = &context.shard.metrics;
                 metrics.connections_accepted.add(1);
-                if connections.count() >= connections_max {
-                    refused += 1;
-                    metrics.closed(Closed::ConnectionsMax);
-                    info!(%peer, refused, "connection refused: max.connections reached");
-                    continue;
+                if let Some(pace) = &pace {
+                    pace.next(&context).await;
                 }
+                let admitted = admission::enter(&context).await;
                 // Answers are written whole, so waiting for more bytes only adds latency.
                 if let Err(error) = stream.set_nodelay(true) {
                     info!(%peer, %error, "connection without TCP_NODELAY");
                 }
-                let serve = connection::serve(context.clone(), Rc::new(stream), peer, connections.clone());
+                let serve = serve(context.clone(), Rc::new(stream), peer, connections.clone(), admitted);
                 reactor::spawn(Priority::Latency, "connection-reader", serve).detach();
             }
             Err(error) if error.kind() == ErrorKind::NotConnected => return,

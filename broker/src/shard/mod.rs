@@ -1,6 +1,7 @@
 //! The data plane: one shard per core, which owns partitions and everything that touches them.
 
 pub mod budget;
+pub mod connection_counts;
 pub mod partition;
 #[expect(clippy::module_inception, reason = "the file that holds the struct Shard")]
 pub mod shard;

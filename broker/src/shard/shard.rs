@@ -29,7 +29,7 @@ pub struct Shard {
     /// What this shard counts.
     pub metrics: Metrics,
     /// Memory that requests in flight may hold.
-    pub request_budget: RequestBudget,
+    pub request_budget: Rc<RequestBudget>,
     image: RefCell<Arc<MetadataImage>>,
     partitions: RefCell<IndexMap<PartitionId, Rc<Partition>>>,
 }
@@ -51,7 +51,7 @@ impl Shard {
             index,
             store,
             metrics: Metrics::default(),
-            request_budget: RequestBudget::default(),
+            request_budget: Rc::default(),
             image: RefCell::new(image),
             partitions: RefCell::default(),
         }

@@ -32,6 +32,7 @@ use crate::net::connections::{self, Connections};
 use crate::net::listener;
 use crate::runtime::mesh::Mesh;
 use crate::shard::PartitionId;
+use crate::shard::connection_counts::ConnectionCounts;
 use crate::shard::partition::Partition;
 use crate::shard::shard::Shard;
 
@@ -129,6 +130,7 @@ async fn recover(setup: &ShardSetup) -> Result<(Rc<Context>, Recovered), StartEr
         control: setup.control.clone(),
         fetch_sessions: RefCell::new(FetchSessions::new(slots)),
         config: Arc::clone(config),
+        connection_counts: ConnectionCounts::default(),
         advertised: setup.advertised.clone(),
         producer_ids: ProducerIds::default(),
         stopping: Stopping::default(),

@@ -246,7 +246,7 @@ fn connections(page: &mut Page<'_>, shards: &[ShardView]) -> fmt::Result {
         Name(
             "corelane_accept_throttle",
             Some(Unit::Seconds),
-            "For how long accepting was held back by max.connection.creation.rate",
+            "For how long accepting was held back by max.connections and max.connection.creation.rate",
         ),
         one(seconds(sum(shards, |counters| counters.accept_throttle_us))),
     )?;
@@ -257,6 +257,14 @@ fn connections(page: &mut Page<'_>, shards: &[ShardView]) -> fmt::Result {
     page.gauge(
         Name("corelane_request_memory_used", Some(Unit::Bytes), "Memory that requests in flight hold"),
         each(shards, |shard| shard.last.requests.used_bytes),
+    )?;
+    page.counter(
+        Name(
+            "corelane_request_memory_evictions",
+            None,
+            "Connections closed whose requests stood still meanwhile",
+        ),
+        each(shards, |shard| shard.last.requests.evicted),
     )?;
     page.gauge(
         Name("corelane_request_memory_waiters", None, "Connections that are not read until memory is free"),
