@@ -9,15 +9,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use bytes::BytesMut;
 use reactor::{File, OpenOptions};
 
 use crate::error::StorageError;
-use crate::limits::{COLD_INDEX_BYTES_MAX, COLD_SEGMENTS_MAX};
+use crate::index_file;
+use crate::limits::{CHECKED_RANGES_MAX, COLD_INDEX_BYTES_MAX, COLD_SEGMENTS_MAX};
 use crate::log::Log;
-use crate::offset_index::{self, IndexBounds, IndexedBatch, OffsetIndex};
+use crate::offset_index::{IndexBounds, IndexedBatch, OffsetIndex};
 use crate::segment_reader::SegmentReader;
-use crate::time_index::{self, TimeIndex};
+use crate::time_index::TimeIndex;
 use crate::types::{LogId, Offset, Position, SegmentBase, Timestamp};
 
 type Key = (LogId, SegmentBase);
@@ -28,9 +28,14 @@ pub(crate) struct ColdIndexes {
     pub(crate) times: TimeIndex,
 }
 
+#[derive(Default)]
 struct Entry {
     file: Option<File>,
     indexes: Option<Rc<ColdIndexes>>,
+    /// The indexes were made from the batches in this life.
+    rebuilt: bool,
+    /// Bytes of whole batches that were found undamaged, ascending and apart.
+    checked: Vec<(u64, u64)>,
     used: u64,
 }
 
@@ -87,10 +92,39 @@ impl ColdSegments {
         let bounds =
             IndexBounds { segment_bytes: bytes, offset_span: next_offset.since(base.offset()).unwrap_or(0) };
         let dir = log.store.log_dir(key.0, &log.name());
-        let indexes = match load(&dir, base, bounds).await {
-            Some(indexes) => indexes,
-            None => rebuild(log, base, bytes).await?,
-        };
+        match index_file::read(&dir, base, bounds).await {
+            Some(indexes) => Ok(self.keep_indexes(key, indexes)),
+            None => self.rebuild(log, base).await,
+        }
+    }
+
+    /// Makes the indexes of a finished segment again from its batches, because something about them or the segment is
+    /// wrong; says whether that was new in this life. If it fails the segment is damaged.
+    pub(crate) async fn repair(&self, log: &Log, base: SegmentBase) -> Result<bool, StorageError> {
+        if self.state.borrow_mut().entry((log.cell.id, base)).rebuilt {
+            return Ok(false);
+        }
+        self.rebuild(log, base).await.map(|_| true)
+    }
+
+    async fn rebuild(&self, log: &Log, base: SegmentBase) -> Result<Rc<ColdIndexes>, StorageError> {
+        let key = (log.cell.id, base);
+        self.state.borrow_mut().entry(key).rebuilt = true;
+        let bytes = log.cell.core.borrow().segment(base).ok_or(StorageError::Gone)?.bytes;
+        let indexes = make_indexes(log, base, bytes).await?;
+        let dir = log.store.log_dir(key.0, &log.name());
+        let written = index_file::write(&dir, base, &indexes.offsets, &indexes.times).await;
+        let written = written.map_or_else(|error| error.to_string(), |()| "written".to_owned());
+        let path = segment_path(&dir, base, "index");
+        tracing::warn!(
+            file = %path.display(),
+            written,
+            "indexes were missing or damaged and are made again from the segment"
+        );
+        Ok(self.keep_indexes(key, indexes))
+    }
+
+    fn keep_indexes(&self, key: Key, indexes: ColdIndexes) -> Rc<ColdIndexes> {
         let indexes = Rc::new(indexes);
         let mut state = self.state.borrow_mut();
         state.index_bytes += indexes.heap_bytes();
@@ -98,7 +132,21 @@ impl ColdSegments {
         let replaced = entry.indexes.replace(Rc::clone(&indexes));
         state.index_bytes -= replaced.map_or(0, |replaced| replaced.heap_bytes());
         state.evict_indexes(key);
-        Ok(indexes)
+        indexes
+    }
+
+    /// Up to where the bytes from `position` on were found undamaged.
+    pub(crate) fn checked_from(&self, log: LogId, base: SegmentBase, position: u64) -> Option<u64> {
+        let state = self.state.borrow();
+        let checked = &state.entries.get(&(log, base))?.checked;
+        let after = checked.partition_point(|(from, _)| *from <= position);
+        let (_, to) = checked[..after].last()?;
+        (*to > position).then_some(*to)
+    }
+
+    /// Notes that whole batches were found undamaged.
+    pub(crate) fn note_checked(&self, log: LogId, base: SegmentBase, from: u64, to: u64) {
+        note(&mut self.state.borrow_mut().entry((log, base)).checked, from, to);
     }
 
     /// A segment's file is going to be unlinked, or its content replaced.
@@ -140,7 +188,7 @@ impl State {
             }
         }
         let used = self.clock;
-        self.entries.entry(key).or_insert(Entry { file: None, indexes: None, used })
+        self.entries.entry(key).or_insert(Entry { used, ..Entry::default() })
     }
 
     fn remove(&mut self, key: Key) {
@@ -160,34 +208,15 @@ impl State {
     }
 }
 
-/// The indexes from their files; `None` when they are missing or not of this segment.
-async fn load(dir: &Path, base: SegmentBase, bounds: IndexBounds) -> Option<ColdIndexes> {
-    let entries_max = bounds.segment_bytes as usize / wire::kafka::record_batch::HEADER_LEN + 1;
-    let offsets =
-        read_all(&segment_path(dir, base, "index"), entries_max * offset_index::ENTRY_BYTES).await?;
-    let times =
-        read_all(&segment_path(dir, base, "timeindex"), entries_max * time_index::ENTRY_BYTES).await?;
-    let offsets = OffsetIndex::decode(&offsets, bounds).ok()?;
-    let times = TimeIndex::decode(&times, bounds.offset_span).ok()?;
-    Some(ColdIndexes { offsets, times })
-}
-
-/// A small file's content; `None` when it is missing or longer than `length_max`.
-async fn read_all(path: &Path, length_max: usize) -> Option<BytesMut> {
-    let file = File::open(path, &OpenOptions::new().read(true)).await.ok()?;
-    let length = usize::try_from(file.size().await.ok()?).ok().filter(|length| *length <= length_max)?;
-    let (read, bytes) = file.read_at(BytesMut::with_capacity(length), length, 0).await;
-    (read.ok()? == length).then_some(bytes)
-}
-
 /// The indexes of a segment from its batches.
-pub(crate) async fn rebuild(log: &Log, base: SegmentBase, bytes: u64) -> Result<ColdIndexes, StorageError> {
+async fn make_indexes(log: &Log, base: SegmentBase, bytes: u64) -> Result<ColdIndexes, StorageError> {
     let interval = log.config().index_interval_bytes;
     let mut reader = SegmentReader::new(log, base, bytes);
     let (mut offsets, mut times) = (OffsetIndex::new(), TimeIndex::new());
-    let mut position = 0;
+    let (mut position, mut expected) = (0, base.0);
     while position < bytes {
-        let header = reader.header(position).await?;
+        let header = reader.following(position, Some(expected)).await?;
+        expected = header.next_offset();
         let last = Offset(header.last_offset());
         if let Some(batch) = IndexedBatch::new(base, last, Position(position), header.size as u32) {
             times.observe(Timestamp(header.max_timestamp), batch.last_relative_offset);
@@ -201,6 +230,47 @@ pub(crate) async fn rebuild(log: &Log, base: SegmentBase, bytes: u64) -> Result<
         }
     }
     times.append();
-    tracing::warn!(log = &*log.name(), segment = base.0, "indexes were missing or damaged and made again");
     Ok(ColdIndexes { offsets, times })
+}
+
+/// Adds a range to ascending ranges that lie apart. There are few, for readers read on; the shortest is forgotten when
+/// there are many.
+fn note(ranges: &mut Vec<(u64, u64)>, from: u64, to: u64) {
+    let first = ranges.partition_point(|(_, end)| *end < from);
+    let after = ranges.partition_point(|(begin, _)| *begin <= to);
+    let joined = ranges[first..after]
+        .iter()
+        .fold((from, to), |joined, range| (joined.0.min(range.0), joined.1.max(range.1)));
+    ranges.splice(first..after, [joined]);
+    if ranges.len() > CHECKED_RANGES_MAX {
+        let shortest = ranges.iter().enumerate().min_by_key(|(_, (from, to))| to - from);
+        if let Some((index, _)) = shortest {
+            ranges.remove(index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_touch_are_one() {
+        let mut ranges = Vec::new();
+        for (from, to) in [(10, 20), (40, 50), (20, 30), (60, 70), (25, 45)] {
+            note(&mut ranges, from, to);
+        }
+        assert_eq!(ranges, [(10, 50), (60, 70)]);
+        note(&mut ranges, 0, 100);
+        assert_eq!(ranges, [(0, 100)]);
+    }
+
+    #[test]
+    fn there_are_never_many_ranges() {
+        let mut ranges = Vec::new();
+        for number in 0..1000 {
+            note(&mut ranges, number * 10, number * 10 + 1 + number % 7);
+        }
+        assert_eq!(ranges.len(), CHECKED_RANGES_MAX);
+    }
 }

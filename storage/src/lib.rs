@@ -19,6 +19,7 @@ pub mod corrupt;
 pub mod data_dir;
 mod deletion;
 mod error;
+mod index_file;
 pub mod leader_epochs;
 pub mod limits;
 mod log;
@@ -50,7 +51,9 @@ pub use commit_log::CommitStats;
 pub use data_dir::DataDir;
 pub use error::{ReadError, StageError, StorageError};
 pub use log::{Append, Log, Staged, Ticket, TimestampedRecord};
-pub use options::{Catalog, Direct, LogConfig, LogSpec, OnDamage, Retention, StoreOptions, SyncChoice};
+pub use options::{
+    Catalog, Direct, Known, LogConfig, LogSpec, OnDamage, Retention, StoreOptions, SyncChoice,
+};
 pub use reader::{Read, ReadPart};
 pub use recovery::RecoveryReport;
 pub use shards::place_anew;

@@ -48,6 +48,10 @@ pub const BATCH_BYTES_MAX: usize = 128 << 20;
 pub const TIME_SEARCH_BYTES_MAX: usize = 256 << 20;
 /// Segments whose descriptor and indexes are kept ready for readers.
 pub const COLD_SEGMENTS_MAX: usize = 512;
+/// Ranges of each such segment that are known to be undamaged.
+pub const CHECKED_RANGES_MAX: usize = 64;
+/// Bytes read at a time when batches are checked before they are served.
+pub const CHECK_BYTES: usize = 256 << 10;
 /// Bytes of indexes kept for readers of old segments.
 pub const COLD_INDEX_BYTES_MAX: usize = 32 << 20;
 /// Bytes of one checkpoint frame, about: longer checkpoints are cut between logs.

@@ -15,6 +15,15 @@ pub enum Direct {
     Off,
 }
 
+/// Whether a shard must have been in the data folder before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Known {
+    /// It may be new.
+    Perhaps,
+    /// The folder is laid out for it ([`place_anew`](crate::place_anew) has returned).
+    Surely,
+}
+
 /// How a commit is made durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SyncChoice {
@@ -56,6 +65,9 @@ pub struct StoreOptions {
     pub tail_bytes: u64,
     /// Free disk space below which appends are refused, in bytes.
     pub free_bytes_min: u64,
+    /// Whether this shard must have been here before, once any log was issued: a folder without its checkpoint is
+    /// refused then.
+    pub known: Known,
     /// Past the page cache or not.
     pub direct: Direct,
     /// How commits are made durable.
@@ -82,6 +94,7 @@ impl StoreOptions {
             dirty_bytes: 64 << 20,
             tail_bytes: 128 << 20,
             free_bytes_min: 64 << 20,
+            known: Known::Perhaps,
             direct: Direct::Required,
             sync: SyncChoice::Auto,
             on_damage: OnDamage::Refuse,

@@ -7,7 +7,9 @@
 use bytes::Bytes;
 use reactor::{File, SharedFile};
 
+use crate::cold_segments::ColdIndexes;
 use crate::error::{ReadError, StorageError};
+use crate::limits::CHECK_BYTES;
 use crate::log::Log;
 use crate::log::core::{Health, LogCore};
 use crate::offset_index::OffsetIndex;
@@ -126,11 +128,16 @@ pub(crate) async fn read(
         let relative = from.relative_to(base).unwrap_or(0);
         let floor = floor.or(cold.as_ref().map(|cold| cold.offsets.floor(relative).0)).unwrap_or(0);
         let mut reader = SegmentReader::new(log, base, end);
-        let (position, header) = match find(&mut reader, from, floor, end).await {
+        let anchor = anchor(log, base, floor, cold.as_deref());
+        let (position, header) = match find(&mut reader, from, floor, end, anchor).await {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(Read::default()),
             Err(StorageError::Gone) => continue,
             Err(error) if log.cell.core.borrow().generation == generation && !below_start(log, from) => {
+                // It may be the index that is wrong.
+                if cold.is_some() && log.store.cold.repair(log, base).await.is_ok_and(|repaired| repaired) {
+                    continue;
+                }
                 return Err(error.into());
             }
             Err(_) => continue,
@@ -145,12 +152,21 @@ pub(crate) async fn read(
             Err(StorageError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         };
-        let core = log.cell.core.borrow();
-        if core.generation != generation || core.segment(base).is_none() {
-            continue;
+        let gathered = {
+            let core = log.cell.core.borrow();
+            if core.generation != generation || core.segment(base).is_none() {
+                continue;
+            }
+            let offsets = cold.as_ref().map(|cold| &cold.offsets);
+            gather(log, &core, found, max_bytes, offsets, file.as_ref())?
+        };
+        let served = check(&mut reader, position, header.base_offset, &gathered).await;
+        let stale = log.cell.core.borrow().generation != generation;
+        match served {
+            _ if stale || below_start(log, from) => {}
+            Ok(()) => return Ok(gathered),
+            Err(error) => return Err(error.into()),
         }
-        let offsets = cold.as_ref().map(|cold| &cold.offsets);
-        return Ok(gather(log, &core, found, max_bytes, offsets, file.as_ref())?);
     }
     Err(ReadError::Gone)
 }
@@ -205,19 +221,83 @@ fn from_memory(core: &LogCore, index: usize, max_bytes: usize, limit: Offset) ->
     Read { parts, bytes: whole_bytes }
 }
 
+/// What the index says of the batch at `floor`: its last offset. Of the first batch, its first.
+#[derive(Clone, Copy)]
+enum Anchor {
+    First(i64),
+    Last(i64),
+    Unknown,
+}
+
+fn anchor(log: &Log, base: SegmentBase, floor: u64, cold: Option<&ColdIndexes>) -> Anchor {
+    if floor == 0 {
+        return Anchor::First(base.0);
+    }
+    let core = log.cell.core.borrow();
+    let own = core.segment(base).and_then(|segment| segment.indexes.as_ref()).map(|own| &own.offsets);
+    let Some(offsets) = cold.map(|cold| &cold.offsets).or(own) else { return Anchor::Unknown };
+    let entries = offsets.entries();
+    let place = entries.binary_search_by_key(&floor, |entry| u64::from(entry.position));
+    place.map_or(Anchor::Unknown, |place| Anchor::Last(base.0 + i64::from(entries[place].relative_offset)))
+}
+
+/// Looks at the batches of which a read has bytes from a file, those that were not looked at in this life: a client may
+/// not check them, and cannot check their offsets. What is read here is in the page cache when it is sent.
+async fn check(
+    reader: &mut SegmentReader<'_>,
+    position: u64,
+    base_offset: i64,
+    read: &Read,
+) -> Result<(), StorageError> {
+    let in_file = read.parts.iter().rposition(|part| matches!(part, ReadPart::File { .. }));
+    let Some(last) = in_file else { return Ok(()) };
+    let length: usize = read.parts[..=last].iter().map(ReadPart::len).sum();
+    let end = position + length as u64;
+    reader.read_ahead(length.min(CHECK_BYTES));
+    let (mut position, mut expected) = (position, Some(base_offset));
+    while position < end {
+        if let Some(checked) = reader.checked_from(position) {
+            (position, expected) = (checked, None);
+            continue;
+        }
+        let header = reader.checked(position, expected).await?;
+        (position, expected) = (position + header.size as u64, Some(header.next_offset()));
+        if reactor::should_yield() {
+            reactor::yield_now().await;
+        }
+    }
+    Ok(())
+}
+
 /// Walks from `floor` to the batch that holds `from`, or the first one after it.
 async fn find(
     reader: &mut SegmentReader<'_>,
     from: Offset,
     floor: u64,
     end: u64,
+    anchor: Anchor,
 ) -> Result<Option<(u64, wire::kafka::record_batch::BatchHeader)>, StorageError> {
     let mut position = floor;
+    let mut expected = match anchor {
+        Anchor::First(offset) => Some(offset),
+        Anchor::Last(_) | Anchor::Unknown => None,
+    };
     while position < end {
-        let header = reader.header(position).await?;
+        let header = reader.checked(position, expected).await?;
+        if let Anchor::Last(offset) = anchor
+            && position == floor
+            && header.last_offset() != offset
+        {
+            return Err(reader.damaged(position, &format!("a batch does not end at offset {offset}")));
+        }
         if header.last_offset() >= from.0 {
+            // Logs are dense: a batch that begins above was looked for in the wrong place.
+            if header.base_offset > from.0 {
+                return Err(reader.damaged(position, &format!("offset {from} is not where it should be")));
+            }
             return Ok(Some((position, header)));
         }
+        expected = Some(header.next_offset());
         position += header.size as u64;
         if reactor::should_yield() {
             reactor::yield_now().await;

@@ -17,8 +17,7 @@ mod probe;
 pub(crate) mod replay;
 mod scan;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -33,7 +32,7 @@ use crate::error::StorageError;
 use crate::limits::{BLOCK, COMMIT_BYTES_MAX, RING_FILE_BYTES_MIN, RING_FILES_MIN};
 use crate::log::core::LogCell;
 use crate::log_record::{Extent, LogRecord};
-use crate::options::{Catalog, Direct, OnDamage, StoreOptions};
+use crate::options::{Catalog, Direct, Known, OnDamage, StoreOptions};
 use crate::producer_state::ProducerBudget;
 use crate::store::{Recovered, log_dir};
 use crate::types::{LogId, Timestamp};
@@ -81,7 +80,7 @@ pub(crate) async fn recover(
     let snapshot = load(&shard_dir).await?;
     let summary = snapshot.as_ref().map(|snapshot| snapshot.summary);
     let mut scan = scan::scan(&ring_dir, options.direct, summary.as_ref()).await?;
-    check_checkpoint(&shard_dir, snapshot.as_ref(), &scan)?;
+    check_checkpoint(&options, catalog, snapshot.as_ref(), &scan)?;
     let budget = Rc::new(ProducerBudget::default());
     let replayed = replay_all(&options, catalog, snapshot.as_ref(), &mut scan, &budget, &mut report).await?;
     for file in scan.files.iter().filter(|file| file.holds.is_some()) {
@@ -108,6 +107,7 @@ pub(crate) async fn recover(
     let next = Lsn { sequence: replayed.chain.sequence + 1, entry: 0 };
     write_checkpoint(&mut slots, &replayed.logs, next, summary).await?;
     let probe = probe::probe(&options, &ring).await?;
+    let orphans = orphans(&options, &replayed.logs)?;
     report.incarnation = summary.incarnation;
     report.logs = replayed.logs.len();
 
@@ -127,7 +127,7 @@ pub(crate) async fn recover(
     commit.recovered_dirty(dirty);
     report.duration = started.elapsed();
     let recovered =
-        Recovered { options, commit, pressure, probe, logs: replayed.logs, budget, slots, summary };
+        Recovered { options, commit, pressure, probe, logs: replayed.logs, orphans, budget, slots, summary };
     Ok((recovered, report))
 }
 
@@ -188,8 +188,19 @@ async fn prepare_dirs(options: &StoreOptions) -> Result<(), StorageError> {
 
 /// A checkpoint that is missing, or older than one that the ring names, is damage whatever the options say: without
 /// it nothing in the ring has a place.
-fn check_checkpoint(dir: &Path, snapshot: Option<&Snapshot>, scan: &Scan) -> Result<(), StorageError> {
+fn check_checkpoint(
+    options: &StoreOptions,
+    catalog: &Catalog,
+    snapshot: Option<&Snapshot>,
+    scan: &Scan,
+) -> Result<(), StorageError> {
+    let dir = options.shard_dir();
+    scan.check_files(snapshot.is_some())?;
     match snapshot {
+        None if options.known == Known::Surely && catalog.issued_max > LogId(0) => {
+            let what = "this shard was here before, but there is no readable checkpoint";
+            Err(StorageError::corrupt(dir, what))
+        }
         None if scan.has_commits => {
             let what = format!("{} has commits, but there is no readable checkpoint", scan.dir().display());
             Err(StorageError::corrupt(dir, what))
@@ -291,6 +302,18 @@ async fn remove_deleted(
         }
     }
     Ok(())
+}
+
+/// Logs that have a folder and are not among those of this shard: of another shard, or lost with their checkpoint.
+fn orphans(
+    options: &StoreOptions,
+    logs: &BTreeMap<LogId, Rc<LogCell>>,
+) -> Result<BTreeSet<LogId>, StorageError> {
+    let topics = options.topics_dir();
+    let entries = reactor::fs::read_dir(&topics).map_err(StorageError::io("read folder", &topics))?;
+    let id = |name: &str| u64::from_str_radix(name.rsplit_once('-')?.1, 16).ok().map(LogId);
+    let ids = entries.iter().filter_map(|entry| id(&entry.name.to_string_lossy()));
+    Ok(ids.filter(|id| !logs.contains_key(id)).collect())
 }
 
 /// A full checkpoint of what was recovered.

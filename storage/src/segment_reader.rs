@@ -8,7 +8,7 @@ use crate::cold_segments::segment_path;
 use crate::error::StorageError;
 use crate::limits::{BATCH_BYTES_MAX, WALK_BYTES};
 use crate::log::Log;
-use crate::types::SegmentBase;
+use crate::types::{Offset, SegmentBase};
 
 /// Reads one segment up to an end that was looked up by the caller.
 pub(crate) struct SegmentReader<'a> {
@@ -18,17 +18,68 @@ pub(crate) struct SegmentReader<'a> {
     file: Option<File>,
     /// What was read last, and where it begins.
     window: (u64, Bytes),
+    /// Bytes read at once.
+    ahead: usize,
 }
 
 impl<'a> SegmentReader<'a> {
     pub(crate) fn new(log: &'a Log, base: SegmentBase, end: u64) -> Self {
-        Self { log, base, end, file: None, window: (0, Bytes::new()) }
+        Self { log, base, end, file: None, window: (0, Bytes::new()), ahead: WALK_BYTES }
+    }
+
+    /// Reads so many bytes at once from now on.
+    pub(crate) fn read_ahead(&mut self, bytes: usize) {
+        self.ahead = bytes.max(WALK_BYTES);
+    }
+
+    /// The header of the batch at `position`, which begins at `expected` if that is known, as logs are dense. What a
+    /// batch's checksum leaves out is checked so: its offset, and its epoch by the log's history.
+    pub(crate) async fn following(
+        &mut self,
+        position: u64,
+        expected: Option<i64>,
+    ) -> Result<BatchHeader, StorageError> {
+        let header = self.header(position).await?;
+        if let Some(expected) = expected.filter(|expected| *expected != header.base_offset) {
+            let what = format!("a batch begins at offset {}, not at {expected}", header.base_offset);
+            return Err(self.damaged(position, &what));
+        }
+        let epoch = self.log.cell.core.borrow().epochs.epoch_at(Offset(header.base_offset));
+        if let Some(epoch) = epoch.filter(|epoch| epoch.0 != header.partition_leader_epoch) {
+            let what = format!("a batch has epoch {}, not {epoch}", header.partition_leader_epoch);
+            return Err(self.damaged(position, &what));
+        }
+        Ok(header)
+    }
+
+    /// As [`following`](Self::following), of a batch whose checksum was found right in this life too.
+    pub(crate) async fn checked(
+        &mut self,
+        position: u64,
+        expected: Option<i64>,
+    ) -> Result<BatchHeader, StorageError> {
+        let header = self.following(position, expected).await?;
+        let (id, end) = (self.log.cell.id, position + header.size as u64);
+        let cold = &self.log.store.cold;
+        if self.is_in_file(position)
+            && cold.checked_from(id, self.base, position).is_none_or(|checked| checked < end)
+        {
+            self.batch(position, &header).await?;
+            cold.note_checked(id, self.base, position, end);
+        }
+        Ok(header)
+    }
+
+    /// What lies in memory has never been on a disk that it came from.
+    fn is_in_file(&self, position: u64) -> bool {
+        let core = self.log.cell.core.borrow();
+        core.memory(self.base, position, position + 1).is_empty()
     }
 
     /// The header of the batch at `position`.
     pub(crate) async fn header(&mut self, position: u64) -> Result<BatchHeader, StorageError> {
         let length = (self.end.saturating_sub(position)).min(HEADER_LEN as u64) as usize;
-        let bytes = self.bytes(position, length, WALK_BYTES).await?;
+        let bytes = self.bytes(position, length, self.ahead).await?;
         let header = BatchHeader::peek(&bytes).map_err(|error| self.damaged(position, &error))?;
         if header.size as u64 > self.end - position {
             return Err(self.damaged(position, &"a batch is longer than its segment"));
@@ -36,15 +87,23 @@ impl<'a> SegmentReader<'a> {
         Ok(header)
     }
 
-    /// The batch at `position` whose header is `header`.
+    /// The batch at `position` whose header is `header`, and its checksum is right.
     pub(crate) async fn batch(&mut self, position: u64, header: &BatchHeader) -> Result<Bytes, StorageError> {
         if header.size > BATCH_BYTES_MAX {
             return Err(self.damaged(position, &"a batch is longer than any can be"));
         }
-        self.bytes(position, header.size, header.size).await
+        let bytes = self.bytes(position, header.size, self.ahead).await?;
+        header.verify_crc(&bytes).map_err(|error| self.damaged(position, &error))?;
+        Ok(bytes)
     }
 
-    fn damaged(&self, position: u64, what: &dyn std::fmt::Display) -> StorageError {
+    /// Up to where the batches from `position` on were found right in this life.
+    pub(crate) fn checked_from(&self, position: u64) -> Option<u64> {
+        self.log.store.cold.checked_from(self.log.cell.id, self.base, position)
+    }
+
+    /// What is wrong with this segment, and where.
+    pub(crate) fn damaged(&self, position: u64, what: &dyn std::fmt::Display) -> StorageError {
         let dir = self.log.store.log_dir(self.log.cell.id, &self.log.name());
         StorageError::corrupt(segment_path(&dir, self.base, "log"), format!("at position {position}: {what}"))
     }

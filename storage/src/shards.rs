@@ -14,7 +14,7 @@ use crate::checkpoint::{Slots, Snapshot, load, write_full};
 use crate::data_dir::DataDir;
 use crate::error::StorageError;
 use crate::log_record::LogRecord;
-use crate::options::{Catalog, StoreOptions};
+use crate::options::{Catalog, Known, StoreOptions};
 use crate::store::Store;
 use crate::types::LogId;
 
@@ -32,6 +32,11 @@ pub async fn place_anew(
     match dir.shards().await? {
         Some(count) if count == shards => return Ok(0),
         None => {
+            let stray = found(options)?;
+            if let Some(shard) = stray.first() {
+                let what = format!("the file is missing, but there is a folder shard-{shard}");
+                return Err(StorageError::corrupt(options.data_dir.join("shards"), what));
+            }
             dir.set_shards(shards).await?;
             return Ok(0);
         }
@@ -100,7 +105,7 @@ fn found(options: &StoreOptions) -> Result<BTreeSet<u32>, StorageError> {
 
 /// A shard's state when nothing of it is only in the ring.
 async fn drained(options: &StoreOptions, shard: u32, catalog: &Catalog) -> Result<Snapshot, StorageError> {
-    let options = StoreOptions { shard, ..options.clone() };
+    let options = StoreOptions { shard, known: Known::Perhaps, ..options.clone() };
     let dir = options.shard_dir();
     let (store, report) = Store::open(options, catalog).await?;
     tracing::info!(shard, commits = report.commits, logs = report.logs, "drained to place its logs anew");

@@ -90,6 +90,8 @@ pub(crate) struct StoreInner {
     pub(crate) budget: Rc<ProducerBudget>,
     /// Logs that a checkpoint must look at: changed, or with bytes that no segment holds safely.
     pub(crate) listed: RefCell<Vec<Rc<LogCell>>>,
+    /// Logs with a folder that recovery knew nothing of.
+    orphans: BTreeSet<LogId>,
     /// Deleted logs that the last checkpoint still names.
     pub(crate) removed: RefCell<Vec<LogId>>,
     pub(crate) slots: RefCell<Slots>,
@@ -162,6 +164,7 @@ pub(crate) struct Recovered {
     pub(crate) pressure: Rc<Notify>,
     pub(crate) probe: SyncProbe,
     pub(crate) logs: BTreeMap<LogId, Rc<LogCell>>,
+    pub(crate) orphans: BTreeSet<LogId>,
     pub(crate) budget: Rc<ProducerBudget>,
     pub(crate) slots: Slots,
     pub(crate) summary: Summary,
@@ -220,6 +223,7 @@ impl Store {
             logs: RefCell::new(recovered.logs),
             budget: recovered.budget,
             listed: RefCell::default(),
+            orphans: recovered.orphans,
             removed: RefCell::default(),
             slots: RefCell::new(recovered.slots),
             cold: ColdSegments::new(),
@@ -246,13 +250,19 @@ impl Store {
     /// metadata log already.
     ///
     /// # Errors
-    /// [`StorageError::Gone`] when the store is closed.
+    /// [`StorageError::Gone`] when the store is closed; [`StorageError::Corrupt`] when there are segments of which
+    /// neither checkpoint nor commit log knows.
     pub fn create_log(&self, spec: LogSpec) -> Result<Log, StorageError> {
         let inner = self.inner();
         if inner.is_closed() {
             return Err(StorageError::Gone);
         }
         let mut logs = inner.logs.borrow_mut();
+        if inner.orphans.contains(&spec.id) && !logs.contains_key(&spec.id) {
+            let dir = inner.log_dir(spec.id, &spec.name);
+            let what = "it has segments, but neither a checkpoint nor the commit log knows of them";
+            return Err(StorageError::corrupt(dir, what));
+        }
         let cell = logs.entry(spec.id).or_insert_with(|| {
             LogCell::new(spec.id, LogCore::new(&spec.name, spec.config.clone(), Rc::clone(&inner.budget)))
         });

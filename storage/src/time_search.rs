@@ -54,8 +54,10 @@ pub(crate) async fn newest(log: &Log) -> Result<Option<TimestampedRecord>, ReadE
     };
     let mut reader = SegmentReader::new(log, base, end);
     let mut position = floor_by_offset(log, base, offset).await?;
+    let mut expected = None;
     while position < end {
-        let header = reader.header(position).await?;
+        let header = reader.checked(position, expected).await?;
+        expected = Some(header.next_offset());
         if header.last_offset() >= offset.0 {
             let batch = reader.batch(position, &header).await?;
             let found = find_max_timestamp(&batch, &header, TIME_SEARCH_BYTES_MAX)
@@ -103,8 +105,10 @@ async fn in_segment(
     };
     let start = log.start_offset();
     let mut reader = SegmentReader::new(log, base, candidate.end);
+    let mut expected = None;
     while position < candidate.end {
-        let header = reader.header(position).await?;
+        let header = reader.checked(position, expected).await?;
+        expected = Some(header.next_offset());
         if header.base_offset >= up_to.0 {
             return Ok(None);
         }

@@ -17,6 +17,7 @@ use reactor::{File, OpenOptions};
 
 use crate::cold_segments::segment_path;
 use crate::error::StorageError;
+use crate::index_file;
 use crate::limits::{BLOCK, SEGMENT_AHEAD_BYTES, SEGMENT_AHEAD_FROM_BYTES, SEGMENT_WRITE_BYTES};
 use crate::log::core::{Health, LogCell, LogCore};
 use crate::options::Direct;
@@ -294,22 +295,13 @@ async fn write_indexes(
     dir: &Path,
     base: SegmentBase,
 ) -> Result<(), StorageError> {
-    let (mut offsets, mut times) = (Vec::new(), Vec::new());
-    {
+    let (offsets, times) = {
         let core = cell.core.borrow();
         let Some(segment) = core.segment(base) else { return Ok(()) };
-        if let Some(indexes) = &segment.indexes {
-            indexes.offsets.encode(&mut offsets);
-            indexes.times.encode(&mut times);
-        }
-    }
-    for (extension, content) in [("index", offsets), ("timeindex", times)] {
-        let path = segment_path(dir, base, extension);
-        let options = OpenOptions::new().write(true).create(true).truncate(true);
-        let file = File::open(&path, &options).await.map_err(StorageError::io("open", &path))?;
-        file.write_at(content.into(), 0).await.map_err(StorageError::io("write", &path))?;
-        file.sync_data().await.map_err(StorageError::io("sync", &path))?;
-    }
+        let indexes = segment.indexes.as_ref();
+        indexes.map(|indexes| (indexes.offsets.clone(), indexes.times.clone())).unwrap_or_default()
+    };
+    index_file::write(dir, base, &offsets, &times).await?;
     inner.unsynced_dirs.borrow_mut().insert(dir.to_path_buf());
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use storage::types::LogId;
-use storage::{Catalog, DataDir, Direct, LogConfig, LogSpec, Retention, StoreOptions, SyncChoice};
+use storage::{Catalog, DataDir, Direct, Known, LogConfig, LogSpec, Retention, StoreOptions, SyncChoice};
 use tracing::info;
 
 use crate::config::BrokerConfig;
@@ -62,6 +62,8 @@ pub(super) fn store_options(config: &BrokerConfig, data_dir: &Path, shard: Shard
             SyncMethodSetting::Fdatasync => SyncChoice::Fdatasync,
             SyncMethodSetting::Dsync => SyncChoice::Dsync,
         },
+        // Partitions are handed over before any shard opens its store.
+        known: Known::Surely,
         ..StoreOptions::new(data_dir, shard.0)
     }
 }

@@ -44,9 +44,14 @@ impl Admin {
     /// A topic whose name no other run has, led: a record sent with acks=0 before that may be lost.
     pub fn create(&self, name: &str, partitions: i32) -> String {
         let unique = unique(name);
-        self.try_create(&NewTopic::new(&unique, partitions, TopicReplication::Fixed(1))).unwrap();
-        eventually("the new topic is led", || self.is_led(&unique, partitions));
+        self.create_named(&unique, partitions);
         unique
+    }
+
+    /// A topic of exactly this name, led.
+    pub fn create_named(&self, name: &str, partitions: i32) {
+        self.try_create(&NewTopic::new(name, partitions, TopicReplication::Fixed(1))).unwrap();
+        eventually("the new topic is led", || self.is_led(name, partitions));
     }
 
     /// Asked by a new client each time: librdkafka remembers that a topic was not there.

@@ -199,6 +199,22 @@ impl Scan {
         Ok(entries(body, candidate.header.entries))
     }
 
+    /// A ring has its files without a gap, and at least one once there is a checkpoint.
+    pub(crate) fn check_files(&self, used: bool) -> Result<(), StorageError> {
+        if used && self.files.is_empty() {
+            let what = "the commit log is missing, of which the checkpoint knows: is its disk mounted?";
+            return Err(StorageError::corrupt(&self.dir, what));
+        }
+        let mut numbers: Vec<u32> = self.files.iter().map(|file| file.number).collect();
+        numbers.sort_unstable();
+        match numbers.iter().zip(0..).find(|(number, wanted)| *number != wanted) {
+            Some((_, missing)) => {
+                Err(StorageError::corrupt(ring::file_path(&self.dir, missing), "the file is missing"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The folder, for errors.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
