@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
@@ -131,6 +131,28 @@ fn figures_move_with_traffic() {
     for (name, value) in after.0.iter().filter(|(name, _)| name.contains("_total")) {
         assert!(last.one(name) >= *value, "{name}");
     }
+}
+
+#[test]
+fn every_metric_is_explained_and_every_one_explained_is_there() {
+    let broker = Broker::spawn(&[]);
+    let (_, text) = get(&broker, "/metrics");
+    let shown: BTreeSet<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, kind)| match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        })
+        .collect();
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let is_metric = |name: &&str| name.starts_with("corelane_") || name.starts_with("process_");
+    let explained: BTreeSet<String> = rows.filter(is_metric).map(str::to_owned).collect();
+    assert_eq!(shown, explained);
+    assert!(shown.len() > 60, "{shown:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The rules of the house that a compiler does not check: lengths, imports, and pages that name real paths.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -132,6 +133,70 @@ fn every_path_that_the_architecture_names_exists() {
         }
     }
     assert!(named > 10, "ARCHITECTURE.md names its paths");
+}
+
+/// The arguments of every call of a macro in the code of a file, up to its tests.
+fn calls<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().expect("the first part");
+    let start = format!("{name}!(");
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices(&start) {
+        let word = code[..at].chars().next_back().is_some_and(|char| char.is_alphanumeric() || char == '_');
+        let comment = code[..at].rsplit('\n').next().is_some_and(|line| line.trim_start().starts_with("//"));
+        if word || comment {
+            continue;
+        }
+        let arguments = &code[at + start.len()..];
+        let (mut depth, mut quoted, mut escaped) = (1, false, false);
+        let end = arguments.char_indices().find_map(|(index, char)| {
+            match char {
+                _ if escaped => escaped = false,
+                '\\' => escaped = true,
+                '"' => quoted = !quoted,
+                '(' if !quoted => depth += 1,
+                ')' if !quoted => depth -= 1,
+                _ => {}
+            }
+            (depth == 0).then_some(index)
+        });
+        found.push(&arguments[..end.expect("a call ends")]);
+    }
+    found
+}
+
+#[test]
+fn every_log_line_at_warn_or_above_has_fields_and_is_explained() {
+    let page = fs::read_to_string(root().join("docs/operations.md")).expect("docs/operations.md");
+    let mut messages = BTreeSet::new();
+    for (path, text) in crate_sources() {
+        let is_broker =
+            ["reactor/", "storage/", "wire/", "broker/"].iter().any(|part| path.starts_with(part));
+        if !is_broker || !is_source(&path) || path.contains("/tests") {
+            continue;
+        }
+        for arguments in ["warn", "error"].iter().flat_map(|name| calls(&text, name)) {
+            let arguments = arguments.trim().trim_end_matches(',').trim_end();
+            let message = arguments.strip_suffix('"').and_then(|rest| rest.rsplit('"').next());
+            let message = message.unwrap_or_else(|| panic!("{path}: no message in {arguments}"));
+            assert!(!message.contains('{'), "{path}: what varies is a field: {message}");
+            let fields = arguments[..arguments.len() - message.len() - 2].trim();
+            assert!(fields.ends_with(','), "{path}: no field in {arguments}");
+            assert!(
+                page.contains(&format!("| `{message}` |")),
+                "docs/operations.md lacks `{message}` of {path}"
+            );
+            messages.insert(message.to_owned());
+        }
+    }
+    assert!(messages.len() > 30, "the log lines were found");
+    let lines =
+        page.split("## Log lines").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section");
+    for explained in lines.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()) {
+        assert!(
+            messages.contains(explained),
+            "docs/operations.md explains `{explained}`, which nothing says"
+        );
+    }
 }
 
 #[test]

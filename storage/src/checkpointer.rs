@@ -87,7 +87,8 @@ async fn write_with_reserve(
     if result.as_ref().is_err_and(StorageError::is_no_space) {
         inner.note_full(true);
         if inner.give_up_reserve().await {
-            tracing::warn!("no space: the reserve of checkpoints is used");
+            let folder = inner.options.data_dir.display();
+            tracing::warn!(%folder, "no space: the reserve of checkpoints is used");
             result = write(inner, cells, &removed, freed).await;
         }
     }

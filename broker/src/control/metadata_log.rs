@@ -147,7 +147,7 @@ impl MetadataLog {
         let path = path_of(&self.dir, self.header.base, "log");
         let mut written = self.write(&bytes);
         if written.as_ref().is_err_and(is_no_space) && give_up_reserve(&self.dir) {
-            warn!("no space: the reserve of the metadata log is used");
+            warn!(folder = %self.dir.display(), "no space: the reserve of the metadata log is used");
             written = self.write(&bytes);
         }
         written.map_err(at(&path))?;

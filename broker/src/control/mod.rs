@@ -261,7 +261,7 @@ impl ControlThread {
     pub fn stop(self) {
         self.client.close();
         if self.thread.join().is_err() {
-            warn!("the control thread ended in a panic");
+            warn!(thread = "control", "the control thread ended in a panic");
         }
     }
 }
