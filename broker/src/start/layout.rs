@@ -12,7 +12,7 @@ use crate::config::store::SyncMethodSetting;
 use crate::error::StartError;
 use crate::metadata::ids::ShardId;
 use crate::metadata::image::{self, MetadataImage, Topic};
-use crate::metadata::topic_config::TopicConfig;
+use crate::metadata::topic_name::OFFSETS_TOPIC;
 
 /// Hands logs over when the node has another number of shards than the data folder is laid out for. Runs before any
 /// shard; a crash in the middle is made good by the next start.
@@ -42,7 +42,7 @@ pub(super) fn catalog(image: &MetadataImage) -> Catalog {
 /// What storage must know of a partition.
 pub(super) fn spec(topic: &Topic, partition: &image::Partition) -> LogSpec {
     let name = format!("{}-{}", topic.name, partition.index);
-    LogSpec { id: partition.log, name, config: log_config(&topic.config) }
+    LogSpec { id: partition.log, name, config: log_config(topic) }
 }
 
 /// What a shard's storage is told.
@@ -69,7 +69,10 @@ pub(super) fn store_options(config: &BrokerConfig, data_dir: &Path, shard: Shard
 }
 
 /// What storage reads of a topic's configuration.
-pub(super) fn log_config(config: &TopicConfig) -> LogConfig {
+pub(super) fn log_config(topic: &Topic) -> LogConfig {
+    let config = &topic.config;
+    // The coordinator deletes what a snapshot replaces; positions of a quiet group are old and hold all the same.
+    let keeps = topic.name == OFFSETS_TOPIC;
     LogConfig {
         segment_bytes: config.segment_bytes as u64,
         segment_ms: config.segment_ms as u64,
@@ -78,6 +81,6 @@ pub(super) fn log_config(config: &TopicConfig) -> LogConfig {
         // -1 is "without bound".
         retention_ms: u64::try_from(config.retention_ms).ok(),
         retention_bytes: u64::try_from(config.retention_bytes).ok(),
-        retention: Retention::Delete,
+        retention: if keeps { Retention::Keep } else { Retention::Delete },
     }
 }

@@ -174,7 +174,7 @@ async fn apply(context: &Context, change: &TopicChange) {
             host_groups(context, after);
             for partition in shard.partitions_of(after.id) {
                 partition.set_config(after.config.clone());
-                partition.log.set_config(layout::log_config(&after.config));
+                partition.log.set_config(layout::log_config(after));
             }
         }
         TopicChange::Removed(topic) => {

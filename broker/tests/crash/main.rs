@@ -2,7 +2,8 @@
 //! acknowledged is there, at its offset, in order, and once for idempotent producers; there is no gap and no record
 //! that nobody sent; committed offsets and the set of topics are as they were acknowledged.
 //!
-//! `CRASH_ROUNDS` rounds (3 by default) share one data directory. `CRASH_SEED` repeats the choices of a run.
+//! `CRASH_ROUNDS` rounds (3 by default) share one data directory. `CRASH_SEED` repeats the choices of a run. Three runs:
+//! as the broker is by default, and with each way to sync and another number of cores at every start.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 #![allow(unreachable_pub, reason = "modules of one program")]
@@ -39,10 +40,31 @@ fn setting<T: FromStr>(name: &str, default: T) -> T {
 
 #[test]
 fn acknowledged_records_survive_kills_under_load() {
+    survive(&[], Cores::Kept);
+}
+
+#[test]
+fn acknowledged_records_survive_with_linked_fdatasync_and_other_cores_at_each_start() {
+    survive(&["commit.sync.method=fdatasync", "commit.log.bytes=8388608"], Cores::Changed);
+}
+
+#[test]
+fn acknowledged_records_survive_with_synced_writes_and_other_cores_at_each_start() {
+    survive(&["commit.sync.method=dsync", "commit.log.bytes=8388608"], Cores::Changed);
+}
+
+/// Whether each start has another number of cores.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cores {
+    Kept,
+    Changed,
+}
+
+fn survive(settings: &[&str], cores: Cores) {
     let seed = setting("CRASH_SEED", now_ms() as u64);
     let rounds = setting("CRASH_ROUNDS", 3);
     println!("repeat with CRASH_SEED={seed} CRASH_ROUNDS={rounds}");
-    let mut history = History::new(seed);
+    let mut history = History::new(seed, settings, cores);
     for round in 0..rounds {
         let started = Instant::now();
         let away = history.round(round);
@@ -68,6 +90,7 @@ struct Topic {
 
 struct History {
     broker: Broker,
+    cores: Cores,
     admin: AdminClient<DefaultClientContext>,
     runtime: tokio::runtime::Runtime,
     random: Random,
@@ -79,14 +102,18 @@ struct History {
 }
 
 impl History {
-    fn new(seed: u64) -> Self {
-        let broker = Broker::spawn(&[]);
+    fn new(seed: u64, settings: &[&str], cores: Cores) -> Self {
+        let broker = Broker::spawn(settings);
+        if let Some(method) = settings.iter().find_map(|s| s.strip_prefix("commit.sync.method=")) {
+            broker.await_said(&format!("sync by {method} in"));
+        }
         let settings =
             [("reconnect.backoff.ms", "20"), ("reconnect.backoff.max.ms", "100"), ("log_level", "2")];
         let admin = client_config(broker.bootstrap(), &settings).create().unwrap();
         let committer = Committer::new(broker.bootstrap(), "lasting-0", &settings);
         let mut history = Self {
             broker,
+            cores,
             admin,
             runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
             random: Random::new(seed),
@@ -146,6 +173,8 @@ impl History {
 
         let load_ms = 30 + self.random.below(500);
         let gently = self.random.below(8) == 0;
+        // Partitions are handed over at each start but of the same number; a second kill hits some hand-overs.
+        let cores = (self.cores == Cores::Changed).then(|| 1 + self.random.below(4) as u32);
         let killed_again_after_ms = (self.random.below(4) == 0).then(|| self.random.below(60));
         let stop = AtomicBool::new(false);
         let (seed, broker, committer) = (self.seed ^ round, &mut self.broker, &mut self.committer);
@@ -166,6 +195,9 @@ impl History {
                 broker.kill();
             }
             let stopped = away.elapsed();
+            if let Some(cores) = cores {
+                broker.set_cores(cores);
+            }
             if let Some(after_ms) = killed_again_after_ms {
                 broker.relaunch_and_kill(Duration::from_millis(after_ms));
             }

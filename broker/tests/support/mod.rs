@@ -176,8 +176,13 @@ impl Broker {
 
     /// The same data directory with another number of cores.
     pub fn restart_with_cores(&mut self, cores: u32) {
-        self.process.as_mut().expect("a process of ours").cores = cores;
+        self.set_cores(cores);
         self.restart();
+    }
+
+    /// Another number of cores from the next start on.
+    pub fn set_cores(&mut self, cores: u32) {
+        self.process.as_mut().expect("a process of ours").cores = cores;
     }
 
     /// The line of the start is waited for, not only the port: the socket of a killed broker may outlive it a little.
