@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // these are tests; clippy knows only of `#[test]` functions
 
 mod back_pressure;
+mod damage;
 mod flow;
 mod logs;
 mod model;
