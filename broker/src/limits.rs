@@ -38,3 +38,5 @@ pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 128 << 20;
 pub const IDLE_SWEEP_SECONDS: u64 = 5;
 /// Seconds that a stopping shard waits for requests in flight before it closes their connections.
 pub const STOP_GRACE_SECONDS: u64 = 10;
+/// How often a partition of which reads fail says so.
+pub const READ_FAILED_TOLD_EVERY: Duration = Duration::from_secs(10);

@@ -353,3 +353,21 @@ fn damaged_indexes_are_made_again() {
         }
     }
 }
+
+#[test]
+fn a_commit_log_that_is_not_mounted_is_missed() {
+    let dir = folder();
+    let (there, elsewhere) = (dir.path().join("commits"), dir.path().join("elsewhere"));
+    let setting = format!("commit.log.dir={}", there.display());
+    let settings: Vec<&str> = SETTINGS.iter().copied().chain([setting.as_str()]).collect();
+    let mut broker = Broker::spawn_in(None, &[], &settings);
+    let promised = fill(&broker);
+    broker.kill();
+    fs::rename(&there, &elsewhere).unwrap();
+    let said = broker.try_restart().unwrap_err();
+    assert!(said.contains("commits/shard-0 is damaged: the commit log is missing"), "{said}");
+    assert!(said.contains("is its disk mounted?"), "{said}");
+    fs::remove_dir_all(&there).unwrap();
+    fs::rename(&elsewhere, &there).unwrap();
+    assert_eq!(promised.judge(&mut broker, "no damage", &[]), Outcome::Identical);
+}

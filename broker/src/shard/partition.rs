@@ -1,6 +1,6 @@
 //! One partition as its owner sees it: leadership, bounds of what may be read, appends and their durability.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use storage::producer_state::{ProducerBatch, ProducerCheck};
@@ -10,6 +10,7 @@ use wire::kafka::error_code::ErrorCode;
 
 use super::PartitionId;
 use super::validate::Checked;
+use crate::limits;
 use crate::metadata::topic_config::TopicConfig;
 
 /// A partition owned by this shard.
@@ -21,6 +22,8 @@ pub struct Partition {
     store: Store,
     config: RefCell<Arc<TopicConfig>>,
     leader_epoch: LeaderEpoch,
+    /// When a failed read was told of last.
+    told: Cell<Option<reactor::Instant>>,
 }
 
 /// An append whose place is fixed and which is on its way to the disk.
@@ -175,7 +178,7 @@ impl Partition {
         config: Arc<TopicConfig>,
         leader_epoch: LeaderEpoch,
     ) -> Partition {
-        Partition { id, log, store, config: RefCell::new(config), leader_epoch }
+        Partition { id, log, store, config: RefCell::new(config), leader_epoch, told: Cell::new(None) }
     }
 
     /// The topic's configuration as last applied.
@@ -372,7 +375,12 @@ impl Partition {
             ReadError::Gone => ErrorCode::NotLeaderOrFollower,
             ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             ReadError::Storage(cause) => {
-                tracing::error!(partition = %self.log.name(), %cause, "read failed");
+                // Clients ask again and again.
+                let due = self.told.get().is_none_or(|told| told.elapsed() >= limits::READ_FAILED_TOLD_EVERY);
+                if due {
+                    self.told.set(Some(reactor::now()));
+                    tracing::error!(partition = %self.log.name(), %cause, "read failed");
+                }
                 storage_code(cause)
             }
         }
