@@ -1,7 +1,7 @@
 //! The control plane: what is rare and may be slow, on one thread with a tokio runtime of its own.
 //!
-//! [`Control::open`] opens the metadata log and brings the first image up to date with how the node was started
-//! (cluster id, listeners, number of shards). What then serves requests is a future, [`Control::serve`], that any executor
+//! [`Loaded::open`] opens the metadata log and brings the first image up to date with how the node was started
+//! (cluster id, listeners, number of shards); [`Control::open`] makes that durable. What then serves requests is a future, [`Control::serve`], that any executor
 //! can run; the broker gives it a thread ([`ControlThread`]). Shards ask through a [`ControlClient`] and read
 //! images from the receiver of [`Control::subscribe`]; both use channels that any executor can wait on. Requests,
 //! decisions and answers: [`commands`], [`topics`], [`configs`]; their order and durability: `controller`.
@@ -118,6 +118,37 @@ impl std::error::Error for ControlError {
     }
 }
 
+/// The metadata of the node's earlier life, and what this start adds to it. Nothing is written yet.
+#[derive(Debug)]
+pub struct Loaded {
+    config: Arc<BrokerConfig>,
+    log: MetadataLog,
+    image: MetadataImage,
+    shards_before: u32,
+    facts: Vec<Record>,
+}
+
+impl Loaded {
+    /// Opens the metadata log.
+    ///
+    /// # Errors
+    /// A log that cannot be trusted, a data folder of another node, or an operating system that refuses.
+    pub fn open(options: &ControlOptions) -> Result<Self, ControlError> {
+        let (log, found) = MetadataLog::open(&options.dir).map_err(ControlError::Log)?;
+        if found.cut_bytes > 0 {
+            warn!(bytes = found.cut_bytes, "the end of the metadata log was torn by a crash and is cut");
+        }
+        let (image, shards_before, facts) = first_image(options, &found)?;
+        Ok(Self { config: Arc::clone(&options.config), log, image, shards_before, facts })
+    }
+
+    /// Whether partitions get new places, on another number of shards. Storage must be told before that becomes durable:
+    /// after a crash the numbers alone may be equal again, and the places not.
+    pub fn places_anew(&self) -> bool {
+        self.shards_before != 0 && self.shards_before != self.image.shards()
+    }
+}
+
 /// The control plane, open and not yet serving.
 #[derive(Debug)]
 pub struct Control {
@@ -134,16 +165,15 @@ pub struct Control {
 }
 
 impl Control {
-    /// Opens the metadata log.
+    /// Makes durable what this start adds.
     ///
     /// # Errors
-    /// A log that cannot be trusted, a data folder of another node, or an operating system that refuses.
-    pub fn open(options: &ControlOptions) -> Result<Self, ControlError> {
-        let (mut log, found) = MetadataLog::open(&options.dir).map_err(ControlError::Log)?;
-        if found.cut_bytes > 0 {
-            warn!(bytes = found.cut_bytes, "the end of the metadata log was torn by a crash and is cut");
+    /// The metadata log cannot be written.
+    pub fn open(loaded: Loaded) -> Result<Self, ControlError> {
+        let Loaded { config, mut log, image, shards_before, facts } = loaded;
+        if !facts.is_empty() {
+            log.append(&[facts]).map_err(ControlError::Log)?;
         }
-        let (image, shards_before) = first_image(options, &mut log, &found)?;
         let image = Arc::new(image);
         info!(
             cluster = image.cluster_id().as_str(),
@@ -160,7 +190,7 @@ impl Control {
         let (published, publications) =
             watch::channel(Published { image: Arc::clone(&image), log_failed: false });
         let controller = Controller {
-            config: Arc::clone(&options.config),
+            config,
             log,
             image: Arc::clone(&image),
             shards,
@@ -332,12 +362,11 @@ impl ControlClient {
     }
 }
 
-/// The image that the log leads to, with this start's own facts added to both.
+/// The image that the log and this start's own facts lead to, the number of shards before, and those facts.
 fn first_image(
     options: &ControlOptions,
-    log: &mut MetadataLog,
     found: &Found,
-) -> Result<(MetadataImage, u32), ControlError> {
+) -> Result<(MetadataImage, u32, Vec<Record>), ControlError> {
     let node = NodeId(options.config.server.node_id);
     let local = Local { node, settings: Arc::clone(&options.config.settings) };
     let mut image = MetadataImage::empty(local).map_err(ControlError::Inconsistent)?;
@@ -372,9 +401,8 @@ fn first_image(
     }
     if !facts.is_empty() {
         image = apply(image, &facts)?;
-        log.append(&[facts]).map_err(ControlError::Log)?;
     }
-    Ok((image, shards_before))
+    Ok((image, shards_before, facts))
 }
 
 /// The records that bring the image up to date with how this node was started.

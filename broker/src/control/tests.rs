@@ -10,7 +10,7 @@ use super::commands::{
     AlterConfigs, Assignment, ConfigChange, ConfigOperation, CreatedTopic, Mode, MorePartitions, NewTopic,
     Refusal, TopicKey,
 };
-use super::{Control, ControlClient, ControlError, ControlOptions, ControlThread};
+use super::{Control, ControlClient, ControlError, ControlOptions, ControlThread, Loaded};
 use crate::config::{BrokerConfig, Settings};
 use crate::metadata::ids::ShardId;
 use crate::metadata::image::{LogStatus, MetadataImage, TopicChange};
@@ -55,7 +55,7 @@ impl Running {
 
 /// A control plane whose shards apply every image at once.
 fn start(dir: &Path, shards: u32, settings: &[(&str, &str)]) -> Running {
-    let mut control = Control::open(&options(dir, shards, settings)).unwrap();
+    let mut control = Control::open(Loaded::open(&options(dir, shards, settings)).unwrap()).unwrap();
     for shard in 0..control.image().shards() {
         let updates = control.subscribe(ShardId(shard)).unwrap();
         std::thread::spawn(move || {
@@ -102,7 +102,7 @@ fn alter(
 #[test]
 fn an_answer_comes_after_every_shard_applied_the_image() {
     let dir = tempfile::tempdir().unwrap();
-    let mut control = Control::open(&options(dir.path(), 2, &[])).unwrap();
+    let mut control = Control::open(Loaded::open(&options(dir.path(), 2, &[])).unwrap()).unwrap();
     let updates: Vec<_> = (0..2).map(|shard| control.subscribe(ShardId(shard)).unwrap()).collect();
     assert!(control.subscribe(ShardId(0)).is_none() && control.subscribe(ShardId(2)).is_none());
     let control = Running::of(control);
@@ -382,7 +382,7 @@ fn another_number_of_shards_moves_no_more_than_it_must() {
 fn another_nodes_data_folder_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     start(dir.path(), 1, &[]).stop();
-    let error = Control::open(&options(dir.path(), 1, &[("node.id", "2")])).unwrap_err();
+    let error = Loaded::open(&options(dir.path(), 1, &[("node.id", "2")])).unwrap_err();
     assert!(matches!(&error, ControlError::OtherNode { .. }));
     assert_eq!(error.to_string(), "the data folder belongs to node 1, not to node.id=2");
 }

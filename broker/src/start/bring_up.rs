@@ -9,7 +9,7 @@ use storage::DataDir;
 use super::layout;
 use super::on_shard::{Recovered, ShardSetup};
 use crate::config::BrokerConfig;
-use crate::control::{Control, ControlClient, ControlOptions};
+use crate::control::{Control, ControlClient, ControlOptions, Loaded};
 use crate::error::StartError;
 use crate::handlers::context::{Advertised, Call};
 use crate::handlers::produce::ProduceCall;
@@ -69,7 +69,11 @@ pub(super) async fn bring_up(
     let config = Arc::new(config);
     let data_dir = DataDir::open(config.data_dir()).await?;
     let dir = data_dir.path().join("metadata");
-    let mut control = Control::open(&ControlOptions { config: Arc::clone(&config), dir, shards })?;
+    let loaded = Loaded::open(&ControlOptions { config: Arc::clone(&config), dir, shards })?;
+    if loaded.places_anew() {
+        data_dir.set_shards(MOVING).await?;
+    }
+    let mut control = Control::open(loaded)?;
     let (client, image) = (control.client(), Arc::clone(control.image()));
     let (setups, stops, steps) = shard_setups(&config, &data_dir, &mut control, address, shards)?;
     threads.start_control(control)?;

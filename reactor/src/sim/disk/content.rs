@@ -1,8 +1,12 @@
 //! The content of a simulated file: what readers see, what is durable, and the changes between the two.
 //!
+//! What is durable is never taken back by a change that is older: it was overwritten, whatever became of it.
+//!
 //! A change is a run of written bytes or a new length; a write that extends the file makes one of each, and they are lost
 //! apart. A finished sync makes durable what had been written before the sync began, and nothing else. A change that was
 //! covered by a failed sync is doomed: no later sync makes it durable (Linux forgets that such pages were dirty).
+
+use std::collections::BTreeMap;
 
 use crate::sim::random::Random;
 
@@ -26,6 +30,10 @@ pub(crate) struct Content {
     seen: Vec<u8>,
     durable: Vec<u8>,
     changes: Vec<Change>,
+    /// The change that made a sector durable last, for those that older changes could still spoil.
+    newest: BTreeMap<usize, u64>,
+    /// The same for the length.
+    newest_length: u64,
 }
 
 /// How much of what is not durable a power cut takes.
@@ -86,13 +94,25 @@ impl Content {
     fn persist_where(&mut self, covered: impl Fn(&Change) -> bool) {
         let mut left = Vec::new();
         for change in std::mem::take(&mut self.changes) {
-            if covered(&change) {
-                apply(&mut self.durable, &change.kind, |_| true);
-            } else {
+            if !covered(&change) {
                 left.push(change);
+                continue;
+            }
+            apply(&mut self.durable, &change.kind, |_| true);
+            match &change.kind {
+                // Without older changes there is nothing to remember.
+                _ if left.is_empty() => {}
+                Kind::Length(_) => self.newest_length = change.sequence,
+                Kind::Bytes { position, bytes } => {
+                    let sectors = position / SECTOR..(position + bytes.len()).div_ceil(SECTOR);
+                    self.newest.extend(sectors.map(|sector| (sector, change.sequence)));
+                }
             }
         }
         self.changes = left;
+        if self.changes.is_empty() {
+            self.newest.clear();
+        }
     }
 
     /// A sync that covered what had been written up to a moment has failed.
@@ -107,7 +127,7 @@ impl Content {
         if self.changes.is_empty() {
             return;
         }
-        let changes = std::mem::take(&mut self.changes);
+        let (changes, newest) = (std::mem::take(&mut self.changes), std::mem::take(&mut self.newest));
         let survivors = if loss == Loss::Suffix { random.below(changes.len() as u64 + 1) } else { 0 };
         let mut length = self.durable.len();
         for (index, change) in changes.iter().enumerate() {
@@ -117,13 +137,14 @@ impl Content {
                 Loss::Suffix => (index as u64) < survivors,
                 Loss::Changes | Loss::Sectors { .. } => random.one_in(2),
             };
+            let newer = |at: usize| newest.get(&(at / SECTOR)).is_none_or(|last| *last < change.sequence);
             match (&change.kind, loss) {
-                (Kind::Length(new), _) if whole => length = *new,
+                (Kind::Length(new), _) if whole && change.sequence > self.newest_length => length = *new,
                 (Kind::Length(_), _) => {}
                 (kind, Loss::Sectors { keep }) => {
-                    apply(&mut self.durable, kind, |_| random.one_in(8) != keep);
+                    apply(&mut self.durable, kind, |at| random.one_in(8) != keep && newer(at));
                 }
-                (kind, _) if whole => apply(&mut self.durable, kind, |_| true),
+                (kind, _) if whole => apply(&mut self.durable, kind, newer),
                 _ => {}
             }
         }
@@ -203,6 +224,22 @@ mod tests {
             zeros |= content.read(0, 4096) == [0; 4096];
         }
         assert!(zeros && torn && short);
+    }
+
+    #[test]
+    fn what_is_durable_is_not_spoilt_by_an_older_change() {
+        for seed in 0..50 {
+            let mut content = Content::default();
+            content.write(1, 0, &[1; 1024]);
+            content.doom(1);
+            content.write(2, 0, &[2; 512]);
+            content.persist(2);
+            content.write(3, 512, &[3; 512]);
+            content.write(4, 512, &[4; 512]);
+            content.persist_one(4);
+            content.cut(Loss::Nothing, &Random::new(seed, "test"));
+            assert_eq!(content.read(0, 4096), [[2; 512], [4; 512]].concat());
+        }
     }
 
     #[test]
