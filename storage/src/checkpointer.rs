@@ -17,7 +17,7 @@ use crate::cold_segments::segment_path;
 use crate::commit_log::format::{Entry, EntryKind};
 use crate::commit_log::ring;
 use crate::error::StorageError;
-use crate::limits::{CHECKPOINT_FAILURES_MAX, CHECKPOINT_FRAME_BYTES, COMMIT_BYTES_MAX};
+use crate::limits::{BLOCK, CHECKPOINT_FAILURES_MAX, CHECKPOINT_FRAME_BYTES, COMMIT_BYTES_MAX};
 use crate::log::core::{Health, LogCell, LogCore, Salvage};
 use crate::log_record::{self, LogRecord};
 use crate::maintenance::for_each;
@@ -150,14 +150,24 @@ async fn settle(
         let mut core = cell.core.borrow_mut();
         let safe = core.unsafe_from();
         core.tail.forget_safe(safe);
-    } else {
+    } else if carry(inner, cell, freed) == Carried::TooMuch {
+        // The next time it is a partial block: only one append can lie on both sides of `freed`.
+        write_back(inner, cell, extent, Sync::Yes).await?;
         carry(inner, cell, freed);
     }
     Ok(())
 }
 
+/// Whether there is no more than a partial block to carry.
+#[derive(PartialEq, Eq)]
+enum Carried {
+    Done,
+    /// An append became whole on disk while blocks were written: it has further ones.
+    TooMuch,
+}
+
 /// Stages the partial block of a log again, as far as commits up to `freed` hold it.
-fn carry(inner: &Rc<StoreInner>, cell: &Rc<LogCell>, freed: u64) {
+fn carry(inner: &Rc<StoreInner>, cell: &Rc<LogCell>, freed: u64) -> Carried {
     let mut core = cell.core.borrow_mut();
     let from = core.unsafe_from();
     let first = core.tail.index_of(from);
@@ -166,7 +176,10 @@ fn carry(inner: &Rc<StoreInner>, cell: &Rc<LogCell>, freed: u64) {
     // Carried blocks are newer than what follows them, so sequences do not ascend.
     let whole = |chunk: &&Chunk| chunk.at.segment == from.segment && chunk.end() <= flushed;
     let old = core.tail.from(first).take_while(whole).filter(|chunk| chunk.sequence <= freed);
-    let Some(end) = old.last().map(Chunk::end) else { return };
+    let Some(end) = old.last().map(Chunk::end) else { return Carried::Done };
+    if end - from.position >= BLOCK {
+        return Carried::TooMuch;
+    }
     let bytes = Bytes::from(core.memory(from.segment, from.position, end).concat());
     assert!(bytes.len() as u64 == end - from.position);
     let entry = Entry {
@@ -187,6 +200,7 @@ fn carry(inner: &Rc<StoreInner>, cell: &Rc<LogCell>, freed: u64) {
     let sequence = inner.commit.note(cell, &entry, &bytes);
     inner.counters.carried.set(inner.counters.carried.get() + 1);
     cell.core.borrow_mut().tail.carried(from, end, bytes, sequence);
+    Carried::Done
 }
 
 /// Makes the names of new files and folders durable.

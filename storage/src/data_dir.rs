@@ -66,6 +66,13 @@ impl DataDir {
         }
     }
 
+    /// Notes durably that the layout is about to change, whatever the numbers of shards before and after: until
+    /// [`Self::set_shards`] the next [`place_anew`](crate::place_anew) moves every log to its place. To be called before
+    /// the new places are durable.
+    pub async fn set_moving(&self) -> Result<(), StorageError> {
+        self.set_shards(0).await
+    }
+
     /// Notes durably for how many shards the folder is laid out, after that is so.
     pub async fn set_shards(&self, count: u32) -> Result<(), StorageError> {
         self.replace("shards", &format!("{count}\n")).await

@@ -3,10 +3,11 @@
 //! Before anything is served, every ring found is recovered and drained, so that a log is its checkpoint record and its
 //! segment files and nothing else. Then records move.
 //!
-//! Crash order: `shards` says 0 (moving) → every shard drained → checkpoints of shards that gain logs, with what they
-//! had and what they gain → checkpoints of those that lose → folders of shards that are no more → `shards` says the
-//! new number. A crash in between leaves records twice but equal, because nothing was appended, and the next start,
-//! whatever its number of shards, sees that the move has not ended and does it again.
+//! Crash order: `shards` says 0 (moving) → the new places are durable, by whoever decides on them: after a crash the
+//! numbers of shards may be equal again, and the places not → every shard drained → checkpoints of shards that gain
+//! logs, with what they had and what they gain → checkpoints of those that lose → folders of shards that are no more →
+//! `shards` says the new number. A crash in between leaves records twice but equal, because nothing was appended, and
+//! the next start, whatever its number of shards, sees that the move has not ended and does it again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +41,7 @@ pub async fn place_anew(
             dir.set_shards(shards).await?;
             return Ok(0);
         }
-        Some(_) => dir.set_shards(0).await?,
+        Some(_) => dir.set_moving().await?,
     }
     let mut all: BTreeSet<u32> = found(options)?;
     all.extend(0..shards);

@@ -71,7 +71,7 @@ pub(super) async fn bring_up(
     let dir = data_dir.path().join("metadata");
     let loaded = Loaded::open(&ControlOptions { config: Arc::clone(&config), dir, shards })?;
     if loaded.places_anew() {
-        data_dir.set_shards(MOVING).await?;
+        data_dir.set_moving().await?;
     }
     let mut control = Control::open(loaded)?;
     let (client, image) = (control.client(), Arc::clone(control.image()));

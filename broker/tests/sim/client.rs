@@ -49,6 +49,7 @@ impl Client {
     pub(crate) async fn send<R: Request>(&mut self, version: i16, body: &R) -> Result<i32, Lost> {
         let id = self.next;
         self.next += 1;
+        tracing::debug!(client = self.name.as_str(), id, api = ?R::API_KEY, "asks");
         let bytes = frame::request(version, id, Some(&self.name), body).into_contiguous();
         let sent = self.stream().await?.send(vec![bytes]).await;
         self.keep(sent)?;

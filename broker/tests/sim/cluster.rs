@@ -81,8 +81,8 @@ impl Cluster {
     }
 
     /// Lets the clients begin.
-    pub(crate) fn start_clients(&self, plan: &Plan) {
-        let (shared, plan) = (self.shared.clone(), Plan::new(plan.seed));
+    pub(crate) fn start_clients(&self, plan: Plan) {
+        let shared = self.shared.clone();
         self.sim.start(self.clients, move || async move {
             workload::start(&shared, &plan);
             std::future::pending::<()>().await;
@@ -306,6 +306,14 @@ impl Cluster {
 
     fn fail(&self, why: &str) -> ! {
         let seed = self.shared.seed;
+        for shard in simulated::shards() {
+            eprintln!(
+                "shard {}: {:?}, {:?}",
+                shard.index,
+                shard.store.stats(),
+                shard.request_budget.snapshot()
+            );
+        }
         panic!(
             "seed {seed}: {why}\n\nthe last events:\n{}\nto repeat it: SEED={seed} cargo test -p broker --test sim one_seed\n",
             self.sim.last_events()

@@ -15,6 +15,7 @@ mod history;
 mod kept;
 mod plan;
 mod run;
+mod scenarios;
 mod workload;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -26,22 +26,24 @@ pub(crate) fn run(seed: u64, planted: Option<Planted>) -> Outcome {
     if let Some(bug) = planted {
         cluster.sim.plant(bug);
     }
-    cluster.start_clients(&plan);
-    for life in &plan.lives {
+    let lives = plan.lives.clone();
+    cluster.start_clients(plan);
+    for life in &lives {
         live(&mut cluster, &random, life);
     }
     // Nothing disturbs the broker any more: what was begun must come to its end.
-    cluster.begin(plan.lives[0].shards);
+    let shards = lives[0].shards;
+    cluster.begin(shards);
     cluster.wait_until_started();
     cluster.shared.set_phase(Phase::Draining);
     cluster.wait_for_clients();
     let first = cluster.read_all();
     cluster.end(End::PowerCut);
-    cluster.begin(plan.lives[0].shards % 3 + 1);
+    cluster.begin(shards % 3 + 1);
     cluster.wait_until_started();
     let second = cluster.read_all();
     cluster.end(End::Stop);
-    cluster.begin(plan.lives[0].shards);
+    cluster.begin(shards);
     cluster.wait_until_started();
     let third = cluster.read_all();
     for (at, content) in first {

@@ -23,7 +23,7 @@ pub(crate) enum NetEvent {
     /// A connection reaches the listener.
     Connect { reactor: u32, op: OpId, from: u64, to: SocketAddr },
     /// Bytes reach a socket.
-    Arrive { to: u64, bytes: Bytes },
+    Arrive { from: u64, to: u64, bytes: Bytes },
     /// The peer sends no more.
     ArriveEnd { to: u64 },
     /// The connection breaks.
@@ -103,6 +103,10 @@ impl Net {
         false
     }
 
+    fn has_unread(&self, id: u64) -> bool {
+        self.sockets.get(&id).is_some_and(|socket| !socket.inbox.is_empty())
+    }
+
     fn listener(&self, address: SocketAddr, chance: u64) -> Option<u64> {
         let listeners = self.sockets.iter().filter(|(_, socket)| {
             let same = socket.local.is_some_and(|local| local.port() == address.port());
@@ -173,11 +177,14 @@ impl World {
     pub(super) fn net_event(&self, event: NetEvent) {
         match event {
             NetEvent::Connect { reactor, op, from, to } => self.connected(reactor, op, from, to),
-            NetEvent::Arrive { to, bytes } => {
+            NetEvent::Arrive { from, to, bytes } => {
                 self.trace.note("arrive", to, bytes.len() as u64);
                 if let Some(socket) = self.net.borrow_mut().sockets.get_mut(&to) {
                     socket.inbox_bytes += bytes.len();
                     socket.inbox.push_back(bytes);
+                } else {
+                    // Nobody is there to take it, and the sender is told.
+                    self.at(World::now_ns() + self.delay(), Event::Net(NetEvent::ArriveReset { to: from }));
                 }
                 self.try_receive(to);
             }
@@ -327,7 +334,7 @@ impl World {
         socket.outstanding += bytes.len();
         drop(net);
         let count = bytes.len() as i32;
-        self.to_peer(id, |to| NetEvent::Arrive { to, bytes });
+        self.to_peer(id, |to| NetEvent::Arrive { from: id, to, bytes });
         world::finish(&reactor, op, count);
     }
 
@@ -436,6 +443,11 @@ impl Drop for Endpoint {
     fn drop(&mut self) {
         let Some(world) = super::current() else { return };
         world.shut_down(self.id, libc::SHUT_RDWR);
+        let unread = world.net.try_borrow().is_ok_and(|net| net.has_unread(self.id));
+        if unread {
+            // Closing a socket without having read everything breaks the connection.
+            world.to_peer(self.id, |to| NetEvent::ArriveReset { to });
+        }
         let removed = world.net.try_borrow_mut().ok().and_then(|mut net| net.sockets.remove(&self.id));
         drop(removed);
     }

@@ -102,6 +102,7 @@ async fn idempotent(shared: &Shared, random: &Random, client: &mut Client, to: (
             return;
         }
         shared.history_mut().partition(to.0, to.1).writers.entry(writer).and_modify(|all| all.sent = next);
+        tracing::debug!(writer, ?open, "sends");
         let mut sent = Vec::new();
         for (first, count) in &open {
             producer.base_sequence = *first as i32;
@@ -212,6 +213,7 @@ fn failed_or_taken(
     }
     let mut history = shared.history_mut();
     history.counts.add("refused", 1);
+    tracing::debug!(writer = session.writer, code, first = ?open.front(), "refused");
     if !may_pass(code) && history.is_live(session.topic) {
         let place = history.place(session.topic, session.partition);
         let (first, message) = (open.front(), &answer.error_message);
