@@ -95,6 +95,11 @@ fn a_file_system_that_refuses_writes_stops_produces_until_it_takes_them_again() 
 
     faults.set(&[]);
     await_resumed(&broker, &topic, &mut acknowledged, &mut random);
+    // Batches too that only a grown commit log takes.
+    let deadline = Instant::now() + PATIENCE;
+    while !acknowledged.produce(&broker, &topic, records(&mut random, 100, 40_000)).is_empty() {
+        assert!(Instant::now() < deadline, "large batches do not resume\n{}", broker.log_tail());
+    }
     acknowledged.assert_there(&broker, &topic);
 
     faults.set(&["write */topics/* ENOSPC"]);

@@ -387,6 +387,11 @@ impl CommitLog {
         self.inner.admit_next();
     }
 
+    /// See [`set_stuck`](Self::set_stuck).
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.inner.stuck.get()
+    }
+
     /// Takes nothing until a restart; whoever waits gets the error.
     pub(crate) fn poison(&self, cause: &str) {
         self.inner.poison(cause);

@@ -100,10 +100,11 @@ async fn relieve(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
     .await
 }
 
-/// A part of the ring is in use, or an append waits for room: a shard that is idle keeps its small ring.
+/// A part of the ring is in use, or an append waits for room or was refused for want of it: a shard that is idle keeps
+/// its small ring.
 fn wants_growth(inner: &StoreInner) -> bool {
     let used = |ring: &ring::Ring| ring.total() - ring.free() >= ring.total() / GROW_AT_ONE_IN;
-    inner.commit.has_queue() || inner.commit.with_ring(used)
+    inner.commit.has_queue() || inner.commit.is_stuck() || inner.commit.with_ring(used)
 }
 
 /// Makes ring files when the ring is used, until it has its size.
