@@ -89,7 +89,7 @@ impl StorageError {
     }
 
     /// Whether the file system said that it is full.
-    pub(crate) fn is_no_space(&self) -> bool {
+    pub fn is_no_space(&self) -> bool {
         match self {
             Self::Io { cause, .. } => {
                 matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -229,8 +229,9 @@ impl Log {
         let (entry, start) = {
             let core = self.cell.core.borrow();
             self.check_alive(core.health)?;
-            if before > core.flushed || before < Offset::ZERO {
-                return Err(StorageError::OffsetOutOfRange { start: core.start, end: core.flushed });
+            let end = core.truncating.map_or(core.flushed, |end| end.min(core.flushed));
+            if before > end || before < Offset::ZERO {
+                return Err(StorageError::OffsetOutOfRange { start: core.start, end });
             }
             let end = core.end_at();
             let entry = Entry {
@@ -249,7 +250,11 @@ impl Log {
         if before <= start {
             return Ok(start);
         }
-        self.cell.core.borrow_mut().changed = true;
+        {
+            let mut core = self.cell.core.borrow_mut();
+            core.changed = true;
+            core.start_staged = core.start_staged.max(before);
+        }
         let sequence = self.store.commit.note(&self.cell, &entry, &[]);
         self.store.list(&self.cell);
         self.store.commit.durable(sequence).await?;
@@ -265,6 +270,9 @@ impl Log {
     }
 
     /// Ends the log at `to`, or at the start of the batch that holds it; answers the new end. For replication.
+    ///
+    /// # Errors
+    /// [`StorageError::OffsetOutOfRange`] below the log start, or inside the batch that holds it.
     ///
     /// The caller stages nothing meanwhile. Returns after a checkpoint: from then on the bytes may be overwritten.
     pub async fn truncate(&self, to: Offset) -> Result<Offset, StorageError> {

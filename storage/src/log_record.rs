@@ -78,7 +78,9 @@ impl LogRecord {
             name: core.name.to_string(),
             lsn_sequence: lsn.sequence,
             lsn_entry: lsn.entry,
-            start: core.start.0,
+            // The entry that moves the start may lie before `lsn` and not be applied yet. It is durable when the
+            // checkpoint counts.
+            start: core.start_staged.0,
             end: core.end.0,
             segments: core.segments.iter_mut().map(|segment| SegmentRecord::of(segment, extent)).collect(),
             epochs,
@@ -141,7 +143,6 @@ impl LogRecord {
         if active.next_offset.0 != self.end || self.start < 0 || self.start > self.end {
             return Err(corrupt(self.segments.len(), "start and end do not fit the segments"));
         }
-        core.start = Offset(self.start);
         core.end = Offset(self.end);
         core.flushed = core.end;
         core.flushed_at = Place { segment: active.base, position: active.bytes };
@@ -150,6 +151,7 @@ impl LogRecord {
             core.producers = ProducerState::restore(producers, core.end, Rc::clone(budget))?;
         }
         core.doomed = self.doomed.iter().map(|base| SegmentBase(*base)).collect();
+        core.advance_start(Offset(self.start));
         Ok(core)
     }
 }

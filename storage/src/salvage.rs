@@ -98,12 +98,14 @@ pub(crate) async fn finish(inner: &Rc<StoreInner>, cell: &Rc<LogCell>) -> Result
     Ok(())
 }
 
-/// Everything of a log that no segment holds safely.
+/// Everything of a log from the first byte on that no segment holds safely, as recovery wants it: later segments whole, also
+/// if some of them is safe.
 fn pieces(core: &LogCore) -> Vec<Piece> {
-    let unsafe_segments = core.segments.iter().filter(|segment| !segment.is_safe());
-    let pieces = unsafe_segments.flat_map(|segment| {
-        let mut at = segment.safe;
-        let parts = core.memory(segment.base, segment.safe, core.flushed_bytes(segment));
+    let first = core.unsafe_from();
+    let behind = core.segments.iter().filter(|segment| segment.base >= first.segment);
+    let pieces = behind.flat_map(|segment| {
+        let mut at = if segment.base == first.segment { first.position } else { 0 };
+        let parts = core.memory(segment.base, at, core.flushed_bytes(segment));
         let base = segment.base;
         parts.into_iter().map(move |bytes| {
             let place = Place { segment: base, position: at };

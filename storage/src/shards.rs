@@ -111,6 +111,12 @@ async fn drained(options: &StoreOptions, shard: u32, catalog: &Catalog) -> Resul
     let (store, report) = Store::open(options, catalog).await?;
     tracing::info!(shard, commits = report.commits, logs = report.logs, "drained to place its logs anew");
     store.close().await?;
+    // What was salvaged of a log lies beside the ring that it had: it must be in segments before the log may move.
+    if let Some(failed) =
+        store.log_ids().into_iter().find(|id| store.log(*id).is_some_and(|log| log.is_offline()))
+    {
+        return Err(StorageError::Offline(failed));
+    }
     load(&dir).await?.ok_or_else(|| StorageError::corrupt(dir, "the checkpoint just written is not there"))
 }
 

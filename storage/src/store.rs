@@ -348,7 +348,10 @@ impl Store {
         inner.growth.notify_one();
         let cells: Vec<Rc<LogCell>> = inner.logs.borrow().values().cloned().collect();
         for cell in cells {
-            cell.core.borrow_mut().health = Health::Gone;
+            let health = &mut cell.core.borrow_mut().health;
+            if *health == Health::Serving {
+                *health = Health::Gone;
+            }
             cell.notify_grew();
         }
         result

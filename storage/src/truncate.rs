@@ -23,14 +23,23 @@ pub(crate) async fn truncate(log: &Log, to: Offset) -> Result<Offset, StorageErr
         if to >= core.end {
             return Ok(core.end);
         }
-        if to < core.start {
-            return Err(StorageError::OffsetOutOfRange { start: core.start, end: core.end });
-        }
         let segment = &core.segments[core.segment_index(to)];
         (segment.base, segment.bytes)
     };
-    let (position, to) = batch_of(log, base, end, to).await?;
+    let (position, batch) = batch_of(log, base, end, to).await?;
     let at = Place { segment: base, position };
+    let to = {
+        let mut core = log.cell.core.borrow_mut();
+        log.check_alive(core.health)?;
+        // Also a start that is only staged: its entry comes before this one. And the log cannot end inside the batch that
+        // holds its start: what came next would leave a gap.
+        let start = core.start_staged;
+        if batch < start {
+            return Err(StorageError::OffsetOutOfRange { start, end: core.end });
+        }
+        core.truncating = Some(batch);
+        batch
+    };
     let entry = Entry {
         kind: EntryKind::Truncate,
         log: log.cell.id,
@@ -47,7 +56,6 @@ pub(crate) async fn truncate(log: &Log, to: Offset) -> Result<Offset, StorageErr
     {
         let mut core = log.cell.core.borrow_mut();
         log.check_alive(core.health)?;
-        let to = to.max(core.start);
         core.truncate(to, at);
     }
     inner.cold.forget_log(log.cell.id);

@@ -49,6 +49,10 @@ pub(crate) struct LogCore {
     pub(crate) name: Rc<str>,
     pub(crate) config: Rc<LogConfig>,
     pub(crate) start: Offset,
+    /// Where the log will start when the entries staged so far are durable.
+    pub(crate) start_staged: Offset,
+    /// Where it will end, while a truncation is on its way.
+    pub(crate) truncating: Option<Offset>,
     pub(crate) end: Offset,
     /// Below it everything is durable, at `flushed_at`.
     pub(crate) flushed: Offset,
@@ -143,6 +147,8 @@ impl LogCore {
             name: name.into(),
             config: Rc::new(config),
             start: Offset::ZERO,
+            start_staged: Offset::ZERO,
+            truncating: None,
             end: Offset::ZERO,
             flushed: Offset::ZERO,
             flushed_at: Place { segment: SegmentBase(0), position: 0 },
@@ -269,6 +275,7 @@ impl LogCore {
         }
         assert!(to <= self.end);
         self.start = to;
+        self.start_staged = self.start_staged.max(to);
         while self.segments.len() > 1 && self.segments[0].next_offset <= to {
             if let Some(gone) = self.segments.pop_front() {
                 self.doomed.push(gone.base);
@@ -302,10 +309,18 @@ impl LogCore {
             indexes.recorded =
                 (indexes.recorded.0.min(indexes.offsets.len()), indexes.recorded.1.min(indexes.times.len()));
         }
+        if segment.largest.is_some_and(|(_, offset)| offset >= to) {
+            // As the index has it, which may be a little too small; Kafka takes the same.
+            let left = segment.indexes.as_ref().and_then(|indexes| indexes.times.largest());
+            let base = segment.base.offset();
+            segment.largest =
+                left.map(|left| (left.timestamp, Offset(base.0 + i64::from(left.relative_offset))));
+        }
         self.tail.truncate(at);
         self.epochs.truncate_end(to);
         self.producers.truncate(to);
         self.end = to;
+        self.truncating = None;
         if self.flushed > to {
             self.flushed = to;
             self.flushed_at = at;

@@ -247,7 +247,7 @@ impl Disk {
     pub(crate) fn sync_write(&mut self, handle: u32, change: u64) -> io::Result<()> {
         let path = self.path_of(handle);
         if let Err(error) = self.faults.check(On::Sync, &path, &mut self.stats) {
-            self.file_mut(handle)?.doom(change);
+            self.doom(handle, change);
             return Err(error);
         }
         self.stats.syncs += 1;
@@ -261,13 +261,25 @@ impl Disk {
         let failed = self.faults.check(On::Sync, &path, &mut self.stats).err();
         let node = self.open.get(&handle).ok_or_else(|| errno(libc::EBADF))?.node;
         self.stats.syncs += 1;
-        match (self.inodes.get_mut(&node), &failed) {
-            (Some(Inode::File(content)), None) => content.persist(up_to),
-            (Some(Inode::File(content)), Some(_)) => content.doom(up_to),
-            (Some(Inode::Folder(folder)), None) => folder.persist(up_to),
-            _ => {}
+        if let Some(error) = failed {
+            self.doom(handle, up_to);
+            return Err(error);
         }
-        failed.map_or(Ok(()), Err)
+        match self.inodes.get_mut(&node) {
+            Some(Inode::File(content)) => content.persist(up_to),
+            Some(Inode::Folder(folder)) => folder.persist(up_to),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// A sync has failed. What lay in the page cache is clean now and never written again; what went past it still lies in
+    /// the drive's cache, which a later sync may yet empty.
+    fn doom(&mut self, handle: u32, up_to: u64) {
+        let buffered = self.open.get(&handle).filter(|open| !open.direct).map(|open| open.node);
+        if let Some(Inode::File(content)) = buffered.and_then(|node| self.inodes.get_mut(&node)) {
+            content.doom(up_to);
+        }
     }
 
     pub(crate) fn allocate(&mut self, handle: u32, position: u64, length: u64) -> io::Result<()> {

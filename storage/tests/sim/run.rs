@@ -1,0 +1,449 @@
+//! One run: a machine, its lives one after the other, and after each start the comparison of what is there with what must be.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::ops::AddAssign;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use reactor::planted::Planted;
+use reactor::sim::{Fault, MachineId, On, Options, Random, Simulation};
+use reactor::{Priority, spawn};
+use storage::types::{LogId, Offset};
+use storage::{DataDir, Store, StoreOptions, place_anew};
+
+use crate::checks;
+use crate::model::{Model, shard_of};
+use crate::plan::{End, Life, Plan, Trouble, log_config};
+use crate::work::{self, Shard};
+
+/// What a run saw, so that a batch of runs can show that it was not idle.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) options: StoreOptions,
+    pub(crate) active_logs: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) reads: u64,
+    pub(crate) truncated: u64,
+    pub(crate) created_again: u64,
+    pub(crate) rolled: u64,
+    pub(crate) refused_for_space: u64,
+    pub(crate) resumed_after_full: u64,
+    pub(crate) power_cuts: u64,
+    pub(crate) kills: u64,
+    pub(crate) closes: u64,
+    pub(crate) cuts_in_recovery: u64,
+    pub(crate) shard_changes: u64,
+    pub(crate) wrapped: u64,
+    pub(crate) checkpoints: u64,
+    pub(crate) carried: u64,
+    pub(crate) poisoned: u64,
+    pub(crate) replayed: u64,
+    pub(crate) refused_to_start: u64,
+}
+
+impl Seen {
+    pub(crate) fn new() -> Self {
+        Self {
+            options: StoreOptions::new(Path::new("/data"), 0),
+            active_logs: 0,
+            acknowledged: 0,
+            duplicates: 0,
+            reads: 0,
+            truncated: 0,
+            created_again: 0,
+            rolled: 0,
+            refused_for_space: 0,
+            resumed_after_full: 0,
+            power_cuts: 0,
+            kills: 0,
+            closes: 0,
+            cuts_in_recovery: 0,
+            shard_changes: 0,
+            wrapped: 0,
+            checkpoints: 0,
+            carried: 0,
+            poisoned: 0,
+            replayed: 0,
+            refused_to_start: 0,
+        }
+    }
+
+    /// Counters by name.
+    pub(crate) fn all(&self) -> [(&'static str, u64); 19] {
+        [
+            ("acknowledged", self.acknowledged),
+            ("duplicates", self.duplicates),
+            ("reads", self.reads),
+            ("truncated", self.truncated),
+            ("deleted and created again", self.created_again),
+            ("rolled", self.rolled),
+            ("refused for space", self.refused_for_space),
+            ("resumed after full", self.resumed_after_full),
+            ("power cuts", self.power_cuts),
+            ("kills", self.kills),
+            ("closes", self.closes),
+            ("cuts in recovery", self.cuts_in_recovery),
+            ("shard changes", self.shard_changes),
+            ("ring wrapped", self.wrapped),
+            ("checkpoints", self.checkpoints),
+            ("carried", self.carried),
+            ("poisoned", self.poisoned),
+            ("commits replayed", self.replayed),
+            ("refused to start", self.refused_to_start),
+        ]
+    }
+}
+
+impl AddAssign<&Seen> for Seen {
+    fn add_assign(&mut self, other: &Seen) {
+        self.acknowledged += other.acknowledged;
+        self.duplicates += other.duplicates;
+        self.reads += other.reads;
+        self.truncated += other.truncated;
+        self.created_again += other.created_again;
+        self.rolled += other.rolled;
+        self.refused_for_space += other.refused_for_space;
+        self.resumed_after_full += other.resumed_after_full;
+        self.power_cuts += other.power_cuts;
+        self.kills += other.kills;
+        self.closes += other.closes;
+        self.cuts_in_recovery += other.cuts_in_recovery;
+        self.shard_changes += other.shard_changes;
+        self.wrapped += other.wrapped;
+        self.checkpoints += other.checkpoints;
+        self.carried += other.carried;
+        self.poisoned += other.poisoned;
+        self.replayed += other.replayed;
+        self.refused_to_start += other.refused_to_start;
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<String> = self.all().iter().map(|(name, count)| format!("{name} {count}")).collect();
+        f.write_str(&all.join(", "))
+    }
+}
+
+/// What a run gives.
+pub(crate) struct Outcome {
+    pub(crate) seen: Seen,
+    pub(crate) hash: u64,
+}
+
+struct Run {
+    simulation: Simulation,
+    machine: MachineId,
+    plan: Plan,
+    model: Rc<RefCell<Model>>,
+    seen: Rc<RefCell<Seen>>,
+    random: Rc<Random>,
+    shards_before: Cell<u32>,
+    /// A start was refused, as it may be on a disk that fails.
+    refused: Rc<Cell<bool>>,
+}
+
+/// Runs one seed. Panics when a promise is broken; the last events are printed then.
+pub(crate) fn run(seed: u64, planted: Option<Planted>) -> Outcome {
+    let plan = Plan::new(seed);
+    let simulation = Simulation::new(Options::new(seed));
+    if let Some(bug) = planted {
+        simulation.plant(bug);
+    }
+    let machine = simulation.machine(u64::MAX, plan.fua);
+    let seen = Rc::new(RefCell::new(Seen::new()));
+    seen.borrow_mut().options = plan.options.clone();
+    seen.borrow_mut().active_logs = plan.active_logs;
+    let run = Run {
+        simulation,
+        machine,
+        model: Rc::new(RefCell::new(Model::default())),
+        seen,
+        random: Rc::new(Random::new(seed, "workload")),
+        plan,
+        shards_before: Cell::new(0),
+        refused: Rc::default(),
+    };
+    run.make_logs();
+    let guard = PrintOnPanic { simulation: &run.simulation, quiet: planted.is_some() };
+    for life in run.plan.lives.clone() {
+        run.live(&life);
+    }
+    let last = Life { shards: 1, length_us: 0, end: End::Close, early: false, trouble: Trouble::None };
+    run.live(&last);
+    drop(guard);
+    let seen = run.seen.borrow().clone();
+    Outcome { seen, hash: run.simulation.trace_hash() }
+}
+
+struct PrintOnPanic<'a> {
+    simulation: &'a Simulation,
+    quiet: bool,
+}
+
+impl Drop for PrintOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.quiet {
+            eprintln!("{}", self.simulation.last_events());
+        }
+    }
+}
+
+impl Run {
+    fn make_logs(&self) {
+        let mut model = self.model.borrow_mut();
+        for number in 0..self.plan.active_logs + self.plan.idle_logs {
+            let idempotent = self.random.one_in(2);
+            model.create(&format!("topic-{number}"), log_config(&self.random), idempotent);
+        }
+    }
+
+    fn live(&self, life: &Life) {
+        say(|| format!("{life:?}"));
+        let begin = reactor::now();
+        let length = Duration::from_micros(life.length_us);
+        self.trouble(life);
+        if self.shards_before.replace(life.shards) != life.shards && self.shards_before.get() != 0 {
+            self.seen.borrow_mut().shard_changes += 1;
+        }
+        let deadline = begin + length;
+        let placed = self.lay_out(life);
+        let patience = begin + Duration::from_secs(120);
+        let until = if life.early { deadline } else { patience };
+        self.refused.set(false);
+        self.simulation.run_until(until, || placed.get() || self.refused.get());
+        let laid_out = placed.get();
+        assert!(laid_out || life.early || self.refused.get(), "the folder is not laid out after two minutes");
+        let opened = Rc::new(Cell::new(0));
+        let closed = Rc::new(Cell::new(0));
+        let stop = Rc::new(Cell::new(false));
+        if laid_out {
+            self.start_shards(life, &opened, &closed, &stop);
+            self.simulation.run_until(until, || opened.get() == life.shards || self.refused.get());
+            let recovered = opened.get() == life.shards;
+            assert!(
+                recovered || life.early || self.refused.get(),
+                "recovery has not ended after two minutes"
+            );
+            if life.early {
+                self.seen.borrow_mut().cuts_in_recovery += u64::from(!recovered);
+            }
+            if recovered && life.length_us > 0 {
+                let end = reactor::now() + length;
+                self.simulation.run_until(end, || false);
+                self.after_trouble(life);
+            }
+        }
+        if self.refused.get() {
+            self.seen.borrow_mut().refused_to_start += 1;
+            self.end(&Life { end: End::Kill, ..life.clone() }, &closed, &stop);
+        } else {
+            self.end(life, &closed, &stop);
+        }
+    }
+
+    /// What goes wrong with the disk in this life.
+    fn trouble(&self, life: &Life) {
+        let after = self.random.range(5..400);
+        let fault = |on, path: &str| Fault { on, path: path.into(), errno: 5, after, times: 1 };
+        match life.trouble {
+            Trouble::None => {}
+            Trouble::RingFails => {
+                let on = if self.random.one_in(2) { On::Write } else { On::Sync };
+                self.simulation.fail(self.machine, fault(on, "ring-"));
+            }
+            Trouble::SegmentFails => {
+                let on = if self.random.one_in(2) { On::Write } else { On::Sync };
+                let after = self.random.below(20);
+                self.simulation.fail(self.machine, Fault { after, ..fault(on, "/topics/") });
+            }
+            Trouble::Full => {
+                let room = self.plan.options.free_bytes_min + self.random.range(0..400 << 10);
+                self.simulation.set_capacity(self.machine, self.simulation.used(self.machine) + room);
+            }
+            Trouble::Slow => self.simulation.slow_disks(20),
+        }
+    }
+
+    /// After a full disk there is room again, and appends are taken without a restart.
+    fn after_trouble(&self, life: &Life) {
+        if life.trouble != Trouble::Full || life.early {
+            return;
+        }
+        self.simulation.set_capacity(self.machine, u64::MAX);
+        if self.seen.borrow().refused_for_space > 0 {
+            let before = self.seen.borrow().acknowledged;
+            let patience = reactor::now() + Duration::from_secs(20);
+            let resumed =
+                self.simulation.run_until(patience, || self.seen.borrow().acknowledged > before + 3);
+            assert!(resumed, "nothing is acknowledged 20 s after there is room again");
+            self.seen.borrow_mut().resumed_after_full += 1;
+        }
+    }
+
+    /// Lays the folder out for the life's number of shards, on a reactor of its own, as a broker does.
+    fn lay_out(&self, life: &Life) -> Rc<Cell<bool>> {
+        let done = Rc::new(Cell::new(false));
+        let (placed, options) = (done.clone(), self.plan.options.clone());
+        let (catalog, shards) = (self.model.borrow().catalog(), life.shards);
+        let (may_refuse, refused) = (life.trouble != Trouble::None, self.refused.clone());
+        self.simulation.start(self.machine, move || async move {
+            let placing = async {
+                let dir = DataDir::open(&options.data_dir).await?;
+                let place = |id: LogId| shard_of(id.0, shards);
+                place_anew(&dir, &options, &catalog, shards, place).await
+            };
+            match placing.await {
+                Ok(_) => placed.set(true),
+                Err(error) if may_refuse => refused.set(error.to_string().len() > 10),
+                Err(error) => panic!("the folder is refused: {error}"),
+            }
+        });
+        done
+    }
+
+    fn start_shards(
+        &self,
+        life: &Life,
+        opened: &Rc<Cell<u32>>,
+        closed: &Rc<Cell<u32>>,
+        stop: &Rc<Cell<bool>>,
+    ) {
+        for index in 0..life.shards {
+            let shared = (opened.clone(), closed.clone(), stop.clone());
+            let (model, seen, random) = (self.model.clone(), self.seen.clone(), self.random.clone());
+            let options = StoreOptions { shard: index, ..self.plan.options.clone() };
+            let (shards, producers) = (life.shards, self.plan.producers);
+            let (may_refuse, refused) = (life.trouble != Trouble::None, self.refused.clone());
+            self.simulation.start(self.machine, move || async move {
+                let (opened, closed, stop) = shared;
+                let catalog = model.borrow().catalog();
+                let (store, report) = match Store::open(options.clone(), &catalog).await {
+                    Ok(opened) => opened,
+                    Err(error) if may_refuse => return refused.set(error.to_string().len() > 10),
+                    Err(error) => panic!("shard {index} does not start: {error}"),
+                };
+                checks::bounds::recovery(&report, &options);
+                seen.borrow_mut().replayed += report.commits;
+                let shard = Shard { index, shards, store, model, random, seen };
+                compare(&shard).await;
+                opened.set(opened.get() + 1);
+                for _ in 0..producers {
+                    spawn(Priority::Latency, "produce", work::produce(shard.clone())).detach();
+                }
+                for _ in 0..2 {
+                    spawn(Priority::Latency, "consume", work::consume(shard.clone())).detach();
+                }
+                spawn(Priority::Latency, "disturb", work::disturb(shard.clone())).detach();
+                while !stop.get() {
+                    reactor::sleep(Duration::from_millis(1)).await;
+                    take_counters(&shard);
+                }
+                close(&shard).await;
+                closed.set(closed.get() + 1);
+            });
+        }
+    }
+
+    fn end(&self, life: &Life, closed: &Rc<Cell<u32>>, stop: &Rc<Cell<bool>>) {
+        match life.end {
+            End::PowerCut => {
+                self.seen.borrow_mut().power_cuts += 1;
+                self.simulation.power_cut(self.machine);
+            }
+            End::Kill => {
+                self.seen.borrow_mut().kills += 1;
+                self.simulation.kill(self.machine);
+            }
+            End::Close => {
+                self.seen.borrow_mut().closes += 1;
+                stop.set(true);
+                let patience = reactor::now() + Duration::from_secs(120);
+                let all = || closed.get() == life.shards;
+                assert!(self.simulation.run_until(patience, all), "not closed after two minutes");
+                self.simulation.kill(self.machine);
+            }
+        }
+        self.simulation.heal(self.machine);
+        self.simulation.slow_disks(1);
+        self.simulation.set_capacity(self.machine, u64::MAX);
+        for log in self.model.borrow_mut().live.values_mut() {
+            log.offline = false;
+            if let Some(producer) = &mut log.idempotent {
+                producer.busy = false;
+            }
+        }
+    }
+}
+
+/// Tells what happens, when `SIM_VERBOSE` is set.
+pub(crate) fn say(what: impl FnOnce() -> String) {
+    if std::env::var_os("SIM_VERBOSE").is_some() {
+        eprintln!("{:>14.3} us  {}", reactor::now().as_ns() as f64 / 1e3 - 1e6, what());
+    }
+}
+
+/// After a recovery: every log of the shard is as promised, and every batch in it is read and compared.
+async fn compare(shard: &Shard) {
+    let ids = shard.model.borrow().on_shard(shard.index, shard.shards);
+    for id in ids {
+        let spec = match shard.model.borrow().live.get(&id) {
+            Some(log) => log.spec.clone(),
+            None => continue,
+        };
+        let log = shard.store.create_log(spec).expect("the store is open");
+        {
+            let mut model = shard.model.borrow_mut();
+            let Some(known) = model.live.get_mut(&id) else { continue };
+            say(|| format!("log {id} is there from {} to {}", log.start_offset(), log.end_offset()));
+            checks::lost::settle(known, log.end_offset().0);
+            assert_eq!(log.flushed_offset(), log.end_offset(), "log {id}: recovered and not flushed");
+            checks::ends::check(known, &log);
+            checks::duplicates::check(known);
+            // What was in flight is decided now.
+            known.start = log.start_offset().0;
+            known.start_max = known.start;
+        }
+        let mut from = log.start_offset();
+        while from < log.flushed_offset() {
+            let read = log.read(from, 100_000, Offset::MAX).await;
+            let bytes = match read {
+                Ok(read) => read.into_bytes().await.expect("files have what they promise"),
+                Err(error) => panic!("log {id}: cannot be read at {from}: {error}"),
+            };
+            let mut model = shard.model.borrow_mut();
+            let Some(known) = model.live.get_mut(&id) else { break };
+            let next = checks::bytes::check(known, from.0, bytes);
+            assert!(next > from.0, "log {id}: nothing at {from} of {}", log.flushed_offset());
+            checks::shown::note(known, next, log.flushed_offset().0);
+            from = Offset(next);
+        }
+    }
+}
+
+fn take_counters(shard: &Shard) {
+    let stats = shard.store.stats();
+    let mut seen = shard.seen.borrow_mut();
+    seen.wrapped += u64::from(stats.commits.bytes > stats.ring_bytes);
+    seen.checkpoints = seen.checkpoints.max(stats.checkpoints);
+    seen.carried = seen.carried.max(stats.carried);
+    seen.poisoned += u64::from(stats.poisoned);
+}
+
+/// A clean end: everything staged is durable.
+async fn close(shard: &Shard) {
+    let ids = shard.model.borrow().on_shard(shard.index, shard.shards);
+    if shard.store.close().await.is_err() {
+        return;
+    }
+    let mut model = shard.model.borrow_mut();
+    for id in ids {
+        let Some(known) = model.live.get_mut(&id) else { continue };
+        for batch in &mut known.batches {
+            batch.acknowledged |= known.truncating.is_none() && !known.offline;
+        }
+    }
+}
