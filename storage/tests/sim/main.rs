@@ -1,7 +1,8 @@
 //! The storage of a broker in the simulator: power cuts, kills, full and failing disks, and what must hold after them.
 //!
 //! * `SEED=<n> cargo sim` runs one seed, and prints the last events when it fails.
-//! * `SIM_SEEDS=<n> cargo sim` runs that many fresh seeds.
+//! * `SIM_SEEDS=<n> cargo sim` runs that many fresh seeds, `SIM_POWER_CUTS=<n> cargo sim` as many as make that many power
+//!   cuts.
 //!
 //! The lengths, settings and troubles of a run come from its seed (`plan`); what it should find, from a model (`model`).
 
@@ -34,7 +35,7 @@ const KEPT: [u64; 8] = [
 /// Fresh seeds of one run of the tests, unless the environment says otherwise.
 const FRESH_SEEDS: u64 = 20;
 /// Seeds within which each planted bug must be found.
-const PLANTED_SEEDS: u64 = 2_000;
+const PLANTED_SEEDS: u64 = 400;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
@@ -61,12 +62,18 @@ fn nothing_acknowledged_is_lost_and_nothing_unflushed_is_shown() {
         println!("seed {seed}: {}, trace {:016x}", outcome.seen, outcome.hash);
         return;
     }
-    let count = number("SIM_SEEDS").unwrap_or(FRESH_SEEDS);
+    let power_cuts = number("SIM_POWER_CUTS").unwrap_or(0);
+    let least = number("SIM_SEEDS").unwrap_or(FRESH_SEEDS);
     let first = fresh();
     let begun = Instant::now();
     let mut seen = Seen::new();
-    for seed in KEPT.into_iter().chain(first..first + count) {
+    for seed in KEPT {
         seen += &run_named(seed).seen;
+    }
+    let mut count = 0;
+    while count < least || seen.power_cuts < power_cuts {
+        seen += &run_named(first + count).seen;
+        count += 1;
     }
     println!("{count} seeds from {first} in {:.1} s: {seen}", begun.elapsed().as_secs_f64());
     if count < FRESH_SEEDS {

@@ -61,7 +61,12 @@ impl Plan {
             ..StoreOptions::new(Path::new("/data"), 0)
         };
         let shards = random.range(1..4) as u32;
-        let lives = (0..random.range(3..7)).map(|_| life(&random, shards)).collect();
+        // A storm has many short lives, most of them with commits in flight when they end.
+        let lives = if random.one_in(3) {
+            (0..random.range(8..20)).map(|_| short_life(&random, shards)).collect()
+        } else {
+            (0..random.range(3..7)).map(|_| life(&random, shards)).collect()
+        };
         Self {
             options,
             fua: *random.pick(&[None, Some(false), Some(true)]),
@@ -95,6 +100,11 @@ fn life(random: &Random, shards: u32) -> Life {
     };
     let shards = if random.one_in(5) { random.range(1..4) as u32 } else { shards };
     Life { shards, length_us, end, early, trouble }
+}
+
+fn short_life(random: &Random, shards: u32) -> Life {
+    let end = if random.one_in(5) { End::Kill } else { End::PowerCut };
+    Life { shards, length_us: random.range(500..12_000), end, early: false, trouble: Trouble::None }
 }
 
 /// Settings of a log.
