@@ -224,3 +224,22 @@ fn connections_that_say_nothing_keep_nobody_from_the_admin_port_for_ever() {
         assert_eq!(get(&broker, "/health/ready").0, 200, "slots are given back");
     }
 }
+
+#[test]
+fn a_full_disk_turns_readiness_red_until_there_is_room() {
+    let faults = Faults::none();
+    let settings = ["dirty.bytes=1048576", "commit.log.bytes=8388608", "log.segment.bytes=1048576"];
+    let broker = Broker::spawn_in(None, &faults.env(), &settings);
+    let topic = Admin::new(&broker).create("full", 1);
+    faults.set(&["write */topics/* ENOSPC", "allocate * ENOSPC"]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while produce(&broker, &topic, 1_000).1 == 0 {
+        assert!(Instant::now() < deadline, "never full");
+    }
+    await_ready(&broker, 503, "free space is below the reserve, produce is refused");
+    assert_eq!(Page::of(&broker).sum("corelane_no_space"), 1.0);
+    assert_eq!(get(&broker, "/health/live").0, 200);
+    faults.set(&[]);
+    await_ready(&broker, 200, "ok");
+    assert_eq!(Page::of(&broker).sum("corelane_no_space"), 0.0);
+}
