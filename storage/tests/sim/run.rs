@@ -1,9 +1,8 @@
 //! One run: a machine, its lives one after the other, and after each start the comparison of what is there with what must be.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::AddAssign;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,119 +10,68 @@ use reactor::planted::Planted;
 use reactor::sim::{Fault, MachineId, On, Options, Random, Simulation};
 use reactor::{Priority, spawn};
 use storage::types::{LogId, Offset};
-use storage::{DataDir, Store, StoreOptions, place_anew};
+use storage::{DataDir, Store, StoreOptions, StoreStats, place_anew};
 
 use crate::checks;
 use crate::model::{Model, shard_of};
 use crate::plan::{End, Life, Plan, Trouble, log_config};
 use crate::work::{self, Shard};
 
-/// What a run saw, so that a batch of runs can show that it was not idle.
+/// What every batch of runs must have seen, so that it was not idle.
+pub(crate) const COUNTED: [&str; 19] = [
+    "acknowledged",
+    "duplicates",
+    "reads",
+    "truncated",
+    "deleted and created again",
+    "rolled",
+    "refused for space",
+    "resumed after full",
+    "power cuts",
+    "kills",
+    "closes",
+    "cuts in recovery",
+    "shard changes",
+    "ring wrapped",
+    "checkpoints",
+    "carried",
+    "poisoned",
+    "commits replayed",
+    "refused to start",
+];
+
+/// What a run has and saw.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) options: StoreOptions,
     pub(crate) active_logs: u64,
-    pub(crate) acknowledged: u64,
-    pub(crate) duplicates: u64,
-    pub(crate) reads: u64,
-    pub(crate) truncated: u64,
-    pub(crate) created_again: u64,
-    pub(crate) rolled: u64,
-    pub(crate) refused_for_space: u64,
-    pub(crate) resumed_after_full: u64,
-    pub(crate) power_cuts: u64,
-    pub(crate) kills: u64,
-    pub(crate) closes: u64,
-    pub(crate) cuts_in_recovery: u64,
-    pub(crate) shard_changes: u64,
-    pub(crate) wrapped: u64,
-    pub(crate) checkpoints: u64,
-    pub(crate) carried: u64,
-    pub(crate) poisoned: u64,
-    pub(crate) replayed: u64,
-    pub(crate) refused_to_start: u64,
+    counts: BTreeMap<&'static str, u64>,
 }
 
 impl Seen {
-    pub(crate) fn new() -> Self {
-        Self {
-            options: StoreOptions::new(Path::new("/data"), 0),
-            active_logs: 0,
-            acknowledged: 0,
-            duplicates: 0,
-            reads: 0,
-            truncated: 0,
-            created_again: 0,
-            rolled: 0,
-            refused_for_space: 0,
-            resumed_after_full: 0,
-            power_cuts: 0,
-            kills: 0,
-            closes: 0,
-            cuts_in_recovery: 0,
-            shard_changes: 0,
-            wrapped: 0,
-            checkpoints: 0,
-            carried: 0,
-            poisoned: 0,
-            replayed: 0,
-            refused_to_start: 0,
+    pub(crate) fn new(options: StoreOptions, active_logs: u64) -> Self {
+        Self { options, active_logs, counts: COUNTED.iter().map(|what| (*what, 0)).collect() }
+    }
+
+    /// Counts one of [`COUNTED`].
+    pub(crate) fn add(&mut self, what: &'static str, count: u64) {
+        *self.counts.get_mut(what).expect("it is counted") += count;
+    }
+
+    pub(crate) fn get(&self, what: &str) -> u64 {
+        self.counts[what]
+    }
+
+    pub(crate) fn add_all(&mut self, other: &Seen) {
+        for (what, count) in &other.counts {
+            self.add(what, *count);
         }
-    }
-
-    /// Counters by name.
-    pub(crate) fn all(&self) -> [(&'static str, u64); 19] {
-        [
-            ("acknowledged", self.acknowledged),
-            ("duplicates", self.duplicates),
-            ("reads", self.reads),
-            ("truncated", self.truncated),
-            ("deleted and created again", self.created_again),
-            ("rolled", self.rolled),
-            ("refused for space", self.refused_for_space),
-            ("resumed after full", self.resumed_after_full),
-            ("power cuts", self.power_cuts),
-            ("kills", self.kills),
-            ("closes", self.closes),
-            ("cuts in recovery", self.cuts_in_recovery),
-            ("shard changes", self.shard_changes),
-            ("ring wrapped", self.wrapped),
-            ("checkpoints", self.checkpoints),
-            ("carried", self.carried),
-            ("poisoned", self.poisoned),
-            ("commits replayed", self.replayed),
-            ("refused to start", self.refused_to_start),
-        ]
-    }
-}
-
-impl AddAssign<&Seen> for Seen {
-    fn add_assign(&mut self, other: &Seen) {
-        self.acknowledged += other.acknowledged;
-        self.duplicates += other.duplicates;
-        self.reads += other.reads;
-        self.truncated += other.truncated;
-        self.created_again += other.created_again;
-        self.rolled += other.rolled;
-        self.refused_for_space += other.refused_for_space;
-        self.resumed_after_full += other.resumed_after_full;
-        self.power_cuts += other.power_cuts;
-        self.kills += other.kills;
-        self.closes += other.closes;
-        self.cuts_in_recovery += other.cuts_in_recovery;
-        self.shard_changes += other.shard_changes;
-        self.wrapped += other.wrapped;
-        self.checkpoints += other.checkpoints;
-        self.carried += other.carried;
-        self.poisoned += other.poisoned;
-        self.replayed += other.replayed;
-        self.refused_to_start += other.refused_to_start;
     }
 }
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all: Vec<String> = self.all().iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let all: Vec<String> = COUNTED.iter().map(|what| format!("{what} {}", self.get(what))).collect();
         f.write_str(&all.join(", "))
     }
 }
@@ -154,9 +102,7 @@ pub(crate) fn run(seed: u64, planted: Option<Planted>) -> Outcome {
         simulation.plant(bug);
     }
     let machine = simulation.machine(u64::MAX, plan.fua);
-    let seen = Rc::new(RefCell::new(Seen::new()));
-    seen.borrow_mut().options = plan.options.clone();
-    seen.borrow_mut().active_logs = plan.active_logs;
+    let seen = Rc::new(RefCell::new(Seen::new(plan.options.clone(), plan.active_logs)));
     let run = Run {
         simulation,
         machine,
@@ -207,7 +153,7 @@ impl Run {
         let length = Duration::from_micros(life.length_us);
         self.trouble(life);
         if self.shards_before.replace(life.shards) != life.shards && self.shards_before.get() != 0 {
-            self.seen.borrow_mut().shard_changes += 1;
+            self.seen.borrow_mut().add("shard changes", 1);
         }
         let deadline = begin + length;
         let placed = self.lay_out(life);
@@ -229,7 +175,7 @@ impl Run {
                 "recovery has not ended after two minutes"
             );
             if life.early {
-                self.seen.borrow_mut().cuts_in_recovery += u64::from(!recovered);
+                self.seen.borrow_mut().add("cuts in recovery", u64::from(!recovered));
             }
             if recovered && life.length_us > 0 {
                 let end = reactor::now() + length;
@@ -238,7 +184,7 @@ impl Run {
             }
         }
         if self.refused.get() {
-            self.seen.borrow_mut().refused_to_start += 1;
+            self.seen.borrow_mut().add("refused to start", 1);
             self.end(&Life { end: End::Kill, ..life.clone() }, &closed, &stop);
         } else {
             self.end(life, &closed, &stop);
@@ -274,13 +220,13 @@ impl Run {
             return;
         }
         self.simulation.set_capacity(self.machine, u64::MAX);
-        if self.seen.borrow().refused_for_space > 0 {
-            let before = self.seen.borrow().acknowledged;
+        if self.seen.borrow().get("refused for space") > 0 {
+            let before = self.seen.borrow().get("acknowledged");
             let patience = reactor::now() + Duration::from_secs(20);
             let resumed =
-                self.simulation.run_until(patience, || self.seen.borrow().acknowledged > before + 3);
+                self.simulation.run_until(patience, || self.seen.borrow().get("acknowledged") > before + 3);
             assert!(resumed, "nothing is acknowledged 20 s after there is room again");
-            self.seen.borrow_mut().resumed_after_full += 1;
+            self.seen.borrow_mut().add("resumed after full", 1);
         }
     }
 
@@ -327,7 +273,7 @@ impl Run {
                     Err(error) => panic!("shard {index} does not start: {error}"),
                 };
                 checks::bounds::recovery(&report, &options);
-                seen.borrow_mut().replayed += report.commits;
+                seen.borrow_mut().add("commits replayed", report.commits);
                 let shard = Shard { index, shards, store, model, random, seen };
                 compare(&shard).await;
                 opened.set(opened.get() + 1);
@@ -338,9 +284,10 @@ impl Run {
                     spawn(Priority::Latency, "consume", work::consume(shard.clone())).detach();
                 }
                 spawn(Priority::Latency, "disturb", work::disturb(shard.clone())).detach();
+                let mut stats = StoreStats::default();
                 while !stop.get() {
                     reactor::sleep(Duration::from_millis(1)).await;
-                    take_counters(&shard);
+                    take_counters(&shard, &mut stats);
                 }
                 close(&shard).await;
                 closed.set(closed.get() + 1);
@@ -351,15 +298,15 @@ impl Run {
     fn end(&self, life: &Life, closed: &Rc<Cell<u32>>, stop: &Rc<Cell<bool>>) {
         match life.end {
             End::PowerCut => {
-                self.seen.borrow_mut().power_cuts += 1;
+                self.seen.borrow_mut().add("power cuts", 1);
                 self.simulation.power_cut(self.machine);
             }
             End::Kill => {
-                self.seen.borrow_mut().kills += 1;
+                self.seen.borrow_mut().add("kills", 1);
                 self.simulation.kill(self.machine);
             }
             End::Close => {
-                self.seen.borrow_mut().closes += 1;
+                self.seen.borrow_mut().add("closes", 1);
                 stop.set(true);
                 let patience = reactor::now() + Duration::from_secs(120);
                 let all = || closed.get() == life.shards;
@@ -424,13 +371,15 @@ async fn compare(shard: &Shard) {
     }
 }
 
-fn take_counters(shard: &Shard) {
+fn take_counters(shard: &Shard, before: &mut StoreStats) {
     let stats = shard.store.stats();
     let mut seen = shard.seen.borrow_mut();
-    seen.wrapped += u64::from(stats.commits.bytes > stats.ring_bytes);
-    seen.checkpoints = seen.checkpoints.max(stats.checkpoints);
-    seen.carried = seen.carried.max(stats.carried);
-    seen.poisoned += u64::from(stats.poisoned);
+    let laps = |stats: &StoreStats| stats.commits.bytes / stats.ring_bytes.max(1);
+    seen.add("ring wrapped", laps(&stats).saturating_sub(laps(before)));
+    seen.add("checkpoints", stats.checkpoints - before.checkpoints);
+    seen.add("carried", stats.carried - before.carried);
+    seen.add("poisoned", u64::from(stats.poisoned && !before.poisoned));
+    *before = stats;
 }
 
 /// A clean end: everything staged is durable.

@@ -118,7 +118,7 @@ pub(crate) async fn produce(shard: Shard) {
 fn acknowledge(shard: &Shard, id: u64, base: i64, crc: u32) {
     if let Some(log) = shard.model.borrow_mut().live.get_mut(&id) {
         log.acknowledge(base, crc);
-        shard.seen.borrow_mut().acknowledged += 1;
+        shard.seen.borrow_mut().add("acknowledged", 1);
     }
 }
 
@@ -132,7 +132,7 @@ async fn stage(shard: &Shard, id: u64, bytes: &Bytes, producer: Option<(i64, i32
 
 async fn admit(shard: &Shard, bytes: usize) -> Option<()> {
     let admitted = shard.store.admit(bytes).await;
-    shard.seen.borrow_mut().refused_for_space += u64::from(admitted == Err(StageError::NoSpace));
+    shard.seen.borrow_mut().add("refused for space", u64::from(admitted == Err(StageError::NoSpace)));
     admitted.ok()
 }
 
@@ -158,7 +158,7 @@ fn stage_now(shard: &Shard, id: u64, bytes: &Bytes, producer: Option<(i64, i32)>
             None
         }
         Err(StageError::NoSpace) => {
-            shard.seen.borrow_mut().refused_for_space += 1;
+            shard.seen.borrow_mut().add("refused for space", 1);
             None
         }
         Err(_) => None,
@@ -222,7 +222,7 @@ async fn send_once(shard: &Shard, id: u64, outstanding: &Outstanding) -> Option<
             Some(true)
         }
         ProducerCheck::Duplicate(original) => {
-            shard.seen.borrow_mut().duplicates += 1;
+            shard.seen.borrow_mut().add("duplicates", 1);
             log.flushed_above(original.last_offset).await.ok()?;
             let mut model = shard.model.borrow_mut();
             let known = model.live.get_mut(&id)?;
@@ -272,7 +272,7 @@ async fn read_some(shard: &Shard, id: u64) {
     }
     let next = checks::bytes::check(known, from, bytes);
     checks::shown::note(known, next, log.flushed_offset().0);
-    shard.seen.borrow_mut().reads += 1;
+    shard.seen.borrow_mut().add("reads", 1);
 }
 
 /// Deletes, drops, truncates, checkpoints.
@@ -352,7 +352,7 @@ async fn truncate(shard: &Shard, id: u64) {
         known.truncating = None;
         known.batches.retain(|batch| batch.next <= end.0);
         known.shown = known.shown.min(end.0);
-        shard.seen.borrow_mut().truncated += 1;
+        shard.seen.borrow_mut().add("truncated", 1);
     }
 }
 
@@ -374,7 +374,7 @@ async fn create_again(shard: &Shard, id: u64) {
     };
     let _ = shard.store.delete_log(LogId(id)).await;
     if shard.store.create_log(spec).is_ok() {
-        shard.seen.borrow_mut().created_again += 1;
+        shard.seen.borrow_mut().add("deleted and created again", 1);
     }
 }
 
@@ -382,6 +382,6 @@ fn count(shard: &Shard, id: u64) {
     if let Some(log) = shard.log(id)
         && log.segment_count() > 1
     {
-        shard.seen.borrow_mut().rolled += 1;
+        shard.seen.borrow_mut().add("rolled", 1);
     }
 }
