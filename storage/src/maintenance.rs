@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::checkpointer::{Goal, checkpoint};
 use crate::commit_log::ring;
@@ -18,8 +19,10 @@ use crate::writeback::{Extent, Sync, write_back};
 pub(crate) async fn start(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
     inner.look_at_space()?;
     inner.keep_reserve().await;
-    reactor::spawn(reactor::Priority::Background, "storage-maintenance", run(Rc::clone(inner))).detach();
-    reactor::spawn(reactor::Priority::Background, "commit-log-growth", grow(Rc::clone(inner))).detach();
+    let maintenance = run(Rc::clone(inner));
+    let maintenance = reactor::spawn(reactor::Priority::Background, "storage-maintenance", maintenance);
+    let growth = reactor::spawn(reactor::Priority::Background, "commit-log-growth", grow(Rc::clone(inner)));
+    inner.tasks.borrow_mut().extend([maintenance, growth]);
     reactor::yield_now().await;
     Ok(())
 }
@@ -58,7 +61,7 @@ async fn run(inner: Rc<StoreInner>) {
             if !error.is_no_space() {
                 tracing::warn!(%error, "writeback or checkpoint failed, to be tried again");
             }
-            reactor::sleep(RETRY_INTERVAL).await;
+            pause(&inner, RETRY_INTERVAL).await;
         }
         let after = (inner.commit.with_ring(ring::Ring::free), inner.commit.dirty());
         freed = after.0 > before.0 || after.1 < before.1;
@@ -123,7 +126,7 @@ async fn grow(inner: Rc<StoreInner>) {
         }
         if !inner.has_space_for(&options.ring_dir(), bytes) {
             inner.commit.set_stuck(true);
-            reactor::sleep(HOUSEKEEPING_INTERVAL).await;
+            pause(&inner, HOUSEKEEPING_INTERVAL).await;
             continue;
         }
         match ring::make_file(&options.ring_dir(), number, bytes, options.direct).await {
@@ -134,9 +137,16 @@ async fn grow(inner: Rc<StoreInner>) {
             Err(error) => {
                 inner.commit.set_stuck(error.is_no_space());
                 tracing::warn!(%error, "the commit log cannot grow, to be tried again");
-                reactor::sleep(HOUSEKEEPING_INTERVAL).await;
+                pause(&inner, HOUSEKEEPING_INTERVAL).await;
             }
         }
+    }
+}
+
+/// Waits, but no longer than until the store is closed.
+async fn pause(inner: &StoreInner, duration: Duration) {
+    if !inner.is_closed() {
+        let _ = reactor::timeout(duration, inner.closing.notified()).await;
     }
 }
 

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use reactor::SyncMethod;
 use reactor::sync::{Notify, Semaphore};
+use reactor::{SyncMethod, Task};
 
 use crate::checkpoint::{Slots, Summary};
 use crate::cold_segments::ColdSegments;
@@ -99,6 +99,10 @@ pub(crate) struct StoreInner {
     pub(crate) pressure: Rc<Notify>,
     /// Tells the task that makes ring files that the ring is used.
     pub(crate) growth: Notify,
+    /// Tells tasks that pause that the store is closed.
+    pub(crate) closing: Notify,
+    /// Maintenance and growth.
+    pub(crate) tasks: RefCell<Vec<Task<()>>>,
     /// One at a time: writeback, checkpoint, truncation, deletion.
     pub(crate) maintenance: Semaphore,
     pub(crate) counters: Counters,
@@ -154,6 +158,7 @@ impl Drop for Handle {
         self.inner.commit.stop();
         self.inner.pressure.notify_one();
         self.inner.growth.notify_one();
+        self.inner.closing.notify_all();
     }
 }
 
@@ -229,6 +234,8 @@ impl Store {
             cold: ColdSegments::new(),
             pressure: recovered.pressure,
             growth: Notify::new(),
+            closing: Notify::new(),
+            tasks: RefCell::default(),
             maintenance: Semaphore::new(1),
             counters: Counters::default(),
             summary: Cell::new(recovered.summary),
@@ -346,6 +353,12 @@ impl Store {
         inner.commit.stop();
         inner.pressure.notify_one();
         inner.growth.notify_one();
+        inner.closing.notify_all();
+        // None of them may touch a file of the folder when this returns: it may be removed.
+        let tasks = std::mem::take(&mut *inner.tasks.borrow_mut());
+        for task in tasks {
+            task.await;
+        }
         let cells: Vec<Rc<LogCell>> = inner.logs.borrow().values().cloned().collect();
         for cell in cells {
             let health = &mut cell.core.borrow_mut().health;
