@@ -83,6 +83,7 @@ pub(crate) async fn recover(
     check_checkpoint(&options, catalog, snapshot.as_ref(), &scan)?;
     let budget = Rc::new(ProducerBudget::default());
     let replayed = replay_all(&options, catalog, snapshot.as_ref(), &mut scan, &budget, &mut report).await?;
+    scan.write_again().await?;
     for file in scan.files.iter().filter(|file| file.holds.is_some()) {
         let path = ring::file_path(&ring_dir, file.number);
         file.file.sync_data().await.map_err(StorageError::io("sync", path))?;

@@ -20,7 +20,7 @@ use reactor::OpenOptions;
 use reactor::blocking::{self, File};
 use tracing::warn;
 
-use crate::control::frame::{FileHeader, FileKind, HEADER_BYTES};
+use crate::control::frame::{FRAME_HEADER_BYTES, FileHeader, FileKind, HEADER_BYTES};
 use crate::control::limits::{
     FRAME_BYTES_MAX, LOG_BYTES_BEFORE_SNAPSHOT, RESERVE_BYTES, SNAPSHOT_FRAME_RECORDS,
 };
@@ -122,12 +122,13 @@ impl MetadataLog {
             snapshot_bytes = read_snapshot(&path_of(dir, base, "snapshot"), base, &mut found)?;
         }
         let path = path_of(dir, base, "log");
-        let mut log = if logs.contains(&base) {
-            Self { dir: dir.to_owned(), snapshot_bytes, ..read_log(&path, base, &mut found)? }
+        let (mut log, unsealed) = if logs.contains(&base) {
+            let (log, unsealed) = read_log(&path, base, &mut found)?;
+            (Self { dir: dir.to_owned(), snapshot_bytes, ..log }, unsealed)
         } else {
-            Self::create(dir, base, snapshot_bytes)?
+            (Self::create(dir, base, snapshot_bytes)?, Unsealed::default())
         };
-        log.finish_open(found.cut_bytes)?;
+        log.finish_open(found.cut_bytes, &unsealed)?;
         remove_older(dir, base)?;
         keep_reserve(dir);
         Ok((log, found))
@@ -231,12 +232,14 @@ impl MetadataLog {
         Ok(Self { dir, header, file, log_bytes, snapshot_bytes, sequence: base, poisoned: false })
     }
 
-    /// Cuts a torn end and makes what was read durable: a killed process may have left it in the page cache only.
-    fn finish_open(&mut self, cut_bytes: u64) -> Result<(), LogError> {
+    /// Cuts a torn end and makes what was read durable: a killed process may have left it in the page cache only. What
+    /// no seal vouches for is written again, for its sync may have failed, and the next does not make that good.
+    fn finish_open(&mut self, cut_bytes: u64, unsealed: &Unsealed) -> Result<(), LogError> {
         let path = path_of(&self.dir, self.header.base, "log");
         if cut_bytes > 0 {
             self.file.set_len(self.log_bytes).map_err(at(&path))?;
         }
+        self.file.write_all_at(&unsealed.bytes, unsealed.position).map_err(at(&path))?;
         self.file.sync_all().map_err(at(&path))?;
         sync_dir(&self.dir)
     }
@@ -264,15 +267,24 @@ fn read_snapshot(path: &Path, base: u64, found: &mut Found) -> Result<u64, LogEr
     if position == bytes.len() { Ok(bytes.len() as u64) } else { Err(corrupt(format!("at byte {position}"))) }
 }
 
-fn read_log(path: &Path, base: u64, found: &mut Found) -> Result<MetadataLog, LogError> {
-    let bytes = blocking::read(path).map_err(at(path))?;
+/// The bytes of a log of which no seal says that they were synced.
+#[derive(Default)]
+struct Unsealed {
+    position: u64,
+    bytes: Vec<u8>,
+}
+
+fn read_log(path: &Path, base: u64, found: &mut Found) -> Result<(MetadataLog, Unsealed), LogError> {
+    let mut bytes = blocking::read(path).map_err(at(path))?;
     let corrupt = |what: String| LogError::Corrupt(path.to_owned(), what);
     let header = FileHeader::decode(&bytes).map_err(|bad| corrupt(bad.to_string()))?;
     if header.kind != FileKind::Log || header.base != base {
         return Err(corrupt("its name and its header differ".to_owned()));
     }
     let (mut position, mut sequence) = (HEADER_BYTES, base);
+    let mut unsealed = HEADER_BYTES;
     while position < bytes.len() {
+        restore_seal(&header, &mut bytes[position..], sequence + 1);
         let Some(frame) = header.frame(&bytes[position..]) else {
             if header.find_frame(&bytes[position + 1..]).is_some() {
                 return Err(corrupt(format!("at byte {position}, with whole records behind it")));
@@ -286,11 +298,26 @@ fn read_log(path: &Path, base: u64, found: &mut Found) -> Result<MetadataLog, Lo
         }
         sequence = frame.sequence;
         found.groups.extend(decode_groups(frame.payload).map_err(corrupt)?);
+        if frame.payload.is_empty() {
+            unsealed = position;
+        }
         position += frame.size();
     }
     let file = File::open(path, &OpenOptions::new().write(true)).map_err(at(path))?;
     let (dir, log_bytes) = (PathBuf::new(), position as u64);
-    Ok(MetadataLog { dir, header, file, log_bytes, snapshot_bytes: 0, sequence, poisoned: false })
+    let unsealed = Unsealed { position: unsealed as u64, bytes: bytes[unsealed..position].to_vec() };
+    Ok((MetadataLog { dir, header, file, log_bytes, snapshot_bytes: 0, sequence, poisoned: false }, unsealed))
+}
+
+/// A seal is not synced by itself: the power may be cut when it is lost and the frame behind it is not. What it was follows
+/// from its place.
+fn restore_seal(header: &FileHeader, bytes: &mut [u8], sequence: u64) {
+    let behind = bytes.get(FRAME_HEADER_BYTES..).and_then(|behind| header.frame(behind));
+    if header.frame(bytes).is_none() && behind.is_some_and(|frame| frame.sequence == sequence + 1) {
+        let mut seal = Vec::new();
+        header.put_frame(&mut seal, sequence, &[]);
+        bytes[..FRAME_HEADER_BYTES].copy_from_slice(&seal);
+    }
 }
 
 fn write_snapshot(dir: &Path, base: u64, version: u64, state: &[Record]) -> Result<u64, LogError> {
@@ -460,6 +487,25 @@ mod tests {
             let (_, found) = MetadataLog::open(dir.path()).unwrap();
             assert_eq!(found.groups, [group(1), group(2)], "only the seal is torn");
         }
+    }
+
+    #[test]
+    fn a_seal_that_was_lost_before_the_frame_behind_it_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        append(dir.path(), &[group(1), group(2)]);
+        let path = only_log(dir.path());
+        let good = fs::read(&path).unwrap();
+        let first = HEADER_BYTES + (good.len() - HEADER_BYTES) / 2;
+        let mut lost = good.clone();
+        lost[first - SEAL..first].fill(0);
+        for end in [good.len() - SEAL, good.len()] {
+            fs::write(&path, &lost[..end]).unwrap();
+            let found = MetadataLog::open(dir.path()).unwrap().1;
+            assert_eq!((found.groups, found.cut_bytes), (vec![group(1), group(2)], 0));
+        }
+        fs::write(&path, &lost[..good.len() - SEAL]).unwrap();
+        MetadataLog::open(dir.path()).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), good[..good.len() - SEAL], "it is on disk again");
     }
 
     #[test]

@@ -136,6 +136,25 @@ impl Cluster {
         self.process.borrow().started.clone()
     }
 
+    /// As [`Self::wait_until_started`]; false: the power failed before.
+    pub(crate) fn wait_until_started_or_dark(&mut self) -> bool {
+        while self.process.borrow().started.is_none() {
+            if self.sim.power_has_failed(self.broker) {
+                return false;
+            }
+            self.step();
+            if self.began.elapsed() > PATIENCE {
+                self.fail(&format!("the broker has not started in {PATIENCE:?}"));
+            }
+        }
+        // What fails for want of power is no failure.
+        let dark = self.sim.power_has_failed(self.broker);
+        if !dark {
+            self.wait_until_started();
+        }
+        !dark
+    }
+
     /// Waits until clients can connect, and judges how long that took.
     pub(crate) fn wait_until_started(&mut self) {
         let process = self.process.clone();
@@ -275,9 +294,9 @@ impl Cluster {
         self.sim.slow_disks(u64::from(factor));
     }
 
-    /// One sync of a commit log fails, after some that do not.
-    pub(crate) fn fail_a_ring(&self, after: u64) {
-        let fault = Fault { on: On::Sync, path: "/ring-".to_owned(), errno: 5, after, times: 1 };
+    /// One sync of files whose paths have this part fails, after some that do not.
+    pub(crate) fn fail_a_sync(&self, path: &str, after: u64) {
+        let fault = Fault { on: On::Sync, path: path.to_owned(), errno: 5, after, times: 1 };
         self.sim.fail(self.broker, fault);
     }
 

@@ -21,6 +21,8 @@ pub(crate) enum Trouble {
     Slow,
     /// A sync of a commit log fails.
     RingFails,
+    /// A sync of the metadata log fails.
+    MetadataFails,
 }
 
 /// One life of the broker.
@@ -105,6 +107,7 @@ fn life(random: &Random, shards: u32) -> Life {
         0 => Trouble::Full,
         1 => Trouble::Slow,
         2 => Trouble::RingFails,
+        3 => Trouble::MetadataFails,
         _ => Trouble::None,
     };
     let shards = if random.one_in(4) { random.range(1..4) as u32 } else { shards };

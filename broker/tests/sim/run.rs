@@ -69,13 +69,9 @@ fn live(cluster: &mut Cluster, random: &Random, life: &Life) {
         cluster.run_for(Duration::from_micros(life.length_us));
         return cluster.end(life.end);
     }
-    if life.end == End::PowerCutInControl {
-        // It may fail before clients can connect.
-        if !cluster.run_for(Duration::from_micros(life.length_us)) {
-            return cluster.end(life.end);
-        }
+    if !cluster.wait_until_started_or_dark() {
+        return cluster.end(life.end);
     }
-    cluster.wait_until_started();
     let part = Duration::from_micros(life.length_us / (life.cuts + 4));
     begin_trouble(cluster, random, life.trouble);
     for step in 0..life.cuts + 4 {
@@ -99,7 +95,8 @@ fn begin_trouble(cluster: &mut Cluster, random: &Random, trouble: Trouble) {
         Trouble::None => {}
         Trouble::Full => cluster.fill_disk(random.range(0..3 << 20)),
         Trouble::Slow => cluster.slow_disk(random.range(5..50) as u32),
-        Trouble::RingFails => cluster.fail_a_ring(random.range(0..200)),
+        Trouble::RingFails => cluster.fail_a_sync("/ring-", random.range(0..200)),
+        Trouble::MetadataFails => cluster.fail_a_sync("/metadata/", random.range(0..20)),
     }
 }
 
@@ -108,6 +105,6 @@ fn end_trouble(cluster: &mut Cluster, trouble: Trouble) {
         Trouble::Full => cluster.empty_disk(),
         Trouble::Slow => cluster.slow_disk(1),
         // A failed sync poisons until the next start.
-        Trouble::None | Trouble::RingFails => {}
+        Trouble::None | Trouble::RingFails | Trouble::MetadataFails => {}
     }
 }

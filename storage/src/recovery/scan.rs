@@ -39,6 +39,9 @@ pub(crate) struct Scan {
     /// Highest commit and highest checkpoint that headers of this ring call durable.
     pub(crate) named_durable: u64,
     pub(crate) named_checkpoint: u64,
+    /// Commits of the chain that no header calls durable: file, position, bytes. Few: a header names all that were
+    /// durable when its commit began, and only so many are in flight.
+    unnamed: Vec<(usize, u64, u64)>,
 }
 
 /// A commit of the chain.
@@ -78,6 +81,7 @@ pub(crate) async fn scan(
         has_commits: false,
         named_durable: 0,
         named_checkpoint: 0,
+        unnamed: Vec::new(),
     };
     let names = reactor::fs::read_dir(dir).map_err(StorageError::io("read folder", dir))?;
     for entry in names {
@@ -166,6 +170,9 @@ impl Scan {
             let padded = u64::from(header.length).next_multiple_of(BLOCK);
             let file = &mut self.files[candidate.file];
             file.holds = Some((file.holds.map_or(sequence, |(first, _)| first), sequence));
+            if sequence > self.named_durable {
+                self.unnamed.push((candidate.file, candidate.at, padded));
+            }
             *chain = Chain {
                 sequence,
                 crc: candidate.crc,
@@ -176,6 +183,21 @@ impl Scan {
             return Ok(Some(Found { sequence, bytes: padded, entries }));
         }
         Ok(None)
+    }
+
+    /// Writes the commits again that nobody knows to be durable. That they can be read says nothing: their sync may have
+    /// failed, and what a failed sync covered is not made durable by the next one. The same bytes are as good torn as
+    /// they were.
+    pub(crate) async fn write_again(&self) -> Result<(), StorageError> {
+        for (index, at, bytes) in &self.unnamed {
+            let file = &self.files[*index];
+            let path = ring::file_path(&self.dir, file.number);
+            let length = *bytes as usize;
+            let (read, commit) = file.file.read_at(reactor::aligned(length), length, *at).await;
+            read.map_err(StorageError::io("read", &path))?;
+            file.file.write_at(commit.freeze(), *at).await.map_err(StorageError::io("write", &path))?;
+        }
+        Ok(())
     }
 
     /// The entries of a commit; `None` when it is not whole.
