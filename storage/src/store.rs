@@ -354,11 +354,6 @@ impl Store {
         inner.pressure.notify_one();
         inner.growth.notify_one();
         inner.closing.notify_all();
-        // None of them may touch a file of the folder when this returns: it may be removed.
-        let tasks = std::mem::take(&mut *inner.tasks.borrow_mut());
-        for task in tasks {
-            task.await;
-        }
         let cells: Vec<Rc<LogCell>> = inner.logs.borrow().values().cloned().collect();
         for cell in cells {
             let health = &mut cell.core.borrow_mut().health;
@@ -366,6 +361,12 @@ impl Store {
                 *health = Health::Gone;
             }
             cell.notify_grew();
+        }
+        // None of them may touch a file of the folder when this returns: it may be removed. The logs are gone by now, so
+        // that whoever held a turn gives it back.
+        let tasks = std::mem::take(&mut *inner.tasks.borrow_mut());
+        for task in tasks {
+            task.await;
         }
         result
     }
