@@ -31,7 +31,7 @@ pub(crate) async fn delete(inner: &Rc<StoreInner>, id: LogId) -> Result<(), Stor
     inner.commit.handled(unhandled);
     inner.cold.forget_log(id);
     // Not while writeback may have the log's files open and make new ones.
-    let _turn = inner.maintenance.acquire(1).await;
+    let _turn = crate::maintenance::turn(inner).await?;
     remove_dir(&inner.log_dir(id, &name)).await?;
     crate::salvage::remove(&inner.options, id).await?;
     inner.removed.borrow_mut().push(id);

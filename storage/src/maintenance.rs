@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use reactor::sync::Permit;
+
 use crate::checkpointer::{Goal, checkpoint};
 use crate::commit_log::ring;
 use crate::error::StorageError;
@@ -152,8 +154,18 @@ async fn pause(inner: &StoreInner, duration: Duration) {
 
 /// Everything into segments and a checkpoint, now.
 pub(crate) async fn checkpoint_now(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
-    let _turn = inner.maintenance.acquire(1).await;
+    let _turn = turn(inner).await?;
     checkpoint(inner, Goal::Everything).await
+}
+
+/// Waits for the turn of those that write files.
+///
+/// # Errors
+/// [`StorageError::Gone`] when the store was closed meanwhile: its last checkpoint is written, and no other may follow,
+/// which would lack the logs that are gone.
+pub(crate) async fn turn(inner: &StoreInner) -> Result<Permit, StorageError> {
+    let turn = inner.maintenance.acquire(1).await;
+    if inner.is_closed() { Err(StorageError::Gone) } else { Ok(turn) }
 }
 
 /// See [`crate::Store::close`].

@@ -15,7 +15,7 @@ use crate::types::{LeaderEpoch, Offset, Position};
 /// See [`Log::truncate`].
 pub(crate) async fn truncate(log: &Log, to: Offset) -> Result<Offset, StorageError> {
     let inner = &log.store;
-    let _turn = inner.maintenance.acquire(1).await;
+    let _turn = crate::maintenance::turn(inner).await?;
     inner.commit.durable(inner.commit.staged()).await?;
     let (base, end) = {
         let core = log.cell.core.borrow();
