@@ -222,6 +222,8 @@ impl Cluster {
         });
         if !shards.is_empty() {
             self.stats = shards.iter().map(|shard| shard.store.stats()).collect();
+            let full = self.stats.iter().filter(|stats| stats.no_space).count() as u64;
+            self.count("looks at a full disk", full);
             let segments = shards.iter().flat_map(|shard| shard.partitions());
             let rolled = segments.filter(|partition| partition.log.segment_count() > 1).count() as u64;
             let mut history = self.shared.history_mut();

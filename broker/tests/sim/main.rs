@@ -48,7 +48,7 @@ const MUST_HAPPEN: [&str; 19] = [
     "rolled partitions",
     "topics deleted",
     "topics made again",
-    "writes without room",
+    "looks at a full disk",
 ];
 
 fn number(name: &str) -> Option<u64> {
