@@ -308,6 +308,12 @@ impl Partial {
             if !bases.contains(&chunk.at.segment) || chunk.at.segment < at.segment {
                 continue;
             }
+            // Pieces of an append that never became whole, in an earlier life, lie behind their segment's end.
+            let bytes = core.segment(chunk.at.segment).map_or(0, |segment| segment.bytes);
+            if chunk.at.position >= bytes {
+                continue;
+            }
+            chunk.bytes.truncate((bytes - chunk.at.position) as usize);
             if chunk.at.segment == at.segment && chunk.at.position < at.position {
                 let cut = (at.position - chunk.at.position) as usize;
                 if cut >= chunk.bytes.len() {
