@@ -133,7 +133,7 @@ pub(crate) async fn read(
             Ok(Some(found)) => found,
             Ok(None) => return Ok(Read::default()),
             Err(StorageError::Gone) => continue,
-            Err(error) if log.cell.core.borrow().generation == generation && !below_start(log, from) => {
+            Err(error) if log.cell.core.borrow().generation == generation && !has_left(log, from) => {
                 // It may be the index that is wrong.
                 if cold.is_some() && log.store.cold.repair(log, base).await.is_ok_and(|repaired| repaired) {
                     continue;
@@ -148,7 +148,7 @@ pub(crate) async fn read(
         let found = Found { base, position, size: header.size as u64, limit };
         let file = match log.store.cold.file(log, base).await {
             Ok(file) => Some(file),
-            Err(_) if below_start(log, from) => continue,
+            Err(_) if has_left(log, from) => continue,
             Err(StorageError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         };
@@ -158,12 +158,17 @@ pub(crate) async fn read(
                 continue;
             }
             let offsets = cold.as_ref().map(|cold| &cold.offsets);
-            gather(log, &core, found, max_bytes, offsets, file.as_ref())?
+            match gather(log, &core, found, max_bytes, offsets, file.as_ref()) {
+                Ok(gathered) => gathered,
+                // Since it was looked for, writeback has made the file, and memory has given its bytes up.
+                Err(_) if file.is_none() => continue,
+                Err(error) => return Err(error.into()),
+            }
         };
         let served = check(&mut reader, position, header.base_offset, &gathered).await;
         let stale = log.cell.core.borrow().generation != generation;
         match served {
-            _ if stale || below_start(log, from) => {}
+            _ if stale || has_left(log, from) => {}
             Ok(()) => return Ok(gathered),
             Err(error) => return Err(error.into()),
         }
@@ -171,8 +176,9 @@ pub(crate) async fn read(
     Err(ReadError::Gone)
 }
 
-fn below_start(log: &Log, from: Offset) -> bool {
-    from < log.start_offset()
+/// Whether an offset went, with its segment or with the whole log, since it was asked for.
+fn has_left(log: &Log, from: Offset) -> bool {
+    from < log.start_offset() || log.is_gone()
 }
 
 fn plan(log: &Log, from: Offset, max_bytes: usize, up_to: Offset) -> Result<Plan, ReadError> {

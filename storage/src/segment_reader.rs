@@ -116,30 +116,38 @@ impl<'a> SegmentReader<'a> {
             return Ok(window.slice((position - start) as usize..(end - start) as usize));
         }
         let wanted = self.end.min(position + ahead.max(length) as u64);
-        let (in_memory, file_end) = {
-            let core = self.log.cell.core.borrow();
-            let segment = core.segment(self.base).ok_or(StorageError::Gone)?;
-            let parts = core.memory(self.base, position, wanted);
-            (join(parts), segment.written.max(segment.safe))
-        };
-        let window = if in_memory.len() >= length {
-            in_memory
-        } else {
-            let from_file = self.read_file(position, wanted.min(file_end)).await?;
-            if from_file.len() >= length {
-                from_file
+        loop {
+            let file_end = self.file_end()?;
+            let in_memory = join(self.log.cell.core.borrow().memory(self.base, position, wanted));
+            let window = if in_memory.len() >= length {
+                in_memory
             } else {
-                // The batch begins in the file and goes on in memory.
-                let split = position + from_file.len() as u64;
-                let parts = self.log.cell.core.borrow().memory(self.base, split, wanted);
-                join([vec![from_file], parts].concat())
+                let from_file = self.read_file(position, wanted.min(file_end)).await?;
+                if from_file.len() >= length {
+                    from_file
+                } else {
+                    // The batch begins in the file and goes on in memory.
+                    let split = position + from_file.len() as u64;
+                    let parts = self.log.cell.core.borrow().memory(self.base, split, wanted);
+                    join([vec![from_file], parts].concat())
+                }
+            };
+            if window.len() >= length {
+                self.window = (position, window.clone());
+                return Ok(window.slice(..length));
             }
-        };
-        if window.len() < length {
-            return Err(self.damaged(position, &"bytes are missing"));
+            // While the file was read, writeback may have brought into it what memory then gave up.
+            if self.file_end()? == file_end {
+                return Err(self.damaged(position, &"bytes are missing"));
+            }
         }
-        self.window = (position, window.clone());
-        Ok(window.slice(..length))
+    }
+
+    /// How far the file has the segment's bytes.
+    fn file_end(&self) -> Result<u64, StorageError> {
+        let core = self.log.cell.core.borrow();
+        let segment = core.segment(self.base).ok_or(StorageError::Gone)?;
+        Ok(segment.written.max(segment.safe))
     }
 
     async fn read_file(&mut self, position: u64, end: u64) -> Result<Bytes, StorageError> {

@@ -21,7 +21,7 @@ use reactor::planted::Planted;
 use run::{COUNTED, Seen, run};
 
 /// Seeds that found bugs, and what they found.
-const KEPT: [u64; 12] = [
+const KEPT: [u64; 13] = [
     2,   // an append of several pieces became whole while writeback ran, and was carried forward as a block
     62, // a checkpoint between the staging of DeleteRecords and its commit lost the log start that was answered
     59, // a truncation began inside a batch, below a log start
@@ -34,6 +34,7 @@ const KEPT: [u64; 12] = [
     34_916_132_150_425, // closing waited for maintenance, which waited for a truncation that went on in a closed log
     35_259_084_192_006, // a checkpoint that waited for its turn was written after the last one, without the logs
     35_653_313_063_904, // pieces of an append that a cut had torn were in the ring still when the next cut came
+    35_978_419_305_335, // a reader missed bytes that writeback took from memory to the file while it read that file
 ];
 
 /// Fresh seeds of one run of the tests, unless the environment says otherwise.
