@@ -143,6 +143,13 @@ impl Reading<'_> {
             };
             return Ok(());
         }
+        // No plan fails a segment, so every record that is there can be read.
+        let (code, at_offset) = (data.error_code, from);
+        assert_ne!(
+            code,
+            ErrorCode::KafkaStorageError.code(),
+            "{at:?} is sound and cannot be read at {at_offset}"
+        );
         if data.error_code != 0 {
             if !self.shared.history().is_live(at.0) {
                 self.positions.remove(&at);

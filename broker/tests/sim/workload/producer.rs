@@ -1,5 +1,6 @@
 //! Producers: idempotent ones, which send again what has no answer until it has one, and plain ones with each `acks`.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -28,6 +29,9 @@ struct Session {
     partition: i32,
     writer: u32,
     acks: i16,
+    /// A later batch got in before the first, which had been refused for want of room: to a broker that knows nothing of
+    /// the producer any sequence is a beginning, in Kafka as here. A client then takes another producer id.
+    gave_up: Cell<bool>,
 }
 
 pub(crate) async fn run(shared: Shared, index: u64) {
@@ -48,7 +52,13 @@ pub(crate) async fn run(shared: Shared, index: u64) {
 
 async fn plain(shared: &Shared, random: &Random, client: &mut Client, to: (usize, i32), batches: u32) {
     let writer = shared.history_mut().new_writer(to.0, to.1, Delivery::Plain);
-    let session = Session { topic: to.0, partition: to.1, writer, acks: *random.pick(&[0, 1, -1]) };
+    let session = Session {
+        topic: to.0,
+        partition: to.1,
+        writer,
+        acks: *random.pick(&[0, 1, -1]),
+        gave_up: Cell::new(false),
+    };
     let mut first = 0;
     for _ in 0..batches {
         if !shared.is_busy() || !shared.history().is_live(session.topic) {
@@ -86,7 +96,7 @@ async fn plain(shared: &Shared, random: &Random, client: &mut Client, to: (usize
 async fn idempotent(shared: &Shared, random: &Random, client: &mut Client, to: (usize, i32), batches: u32) {
     let Some(mut producer) = producer_id(shared, random, client).await else { return };
     let writer = shared.history_mut().new_writer(to.0, to.1, Delivery::Idempotent);
-    let session = Session { topic: to.0, partition: to.1, writer, acks: -1 };
+    let session = Session { topic: to.0, partition: to.1, writer, acks: -1, gave_up: Cell::new(false) };
     let in_flight_max = random.range(1..IN_FLIGHT_MAX + 1) as usize;
     // Batches without an answer: the number of the first record, and how many.
     let mut open: VecDeque<(u32, u32)> = VecDeque::new();
@@ -113,6 +123,9 @@ async fn idempotent(shared: &Shared, random: &Random, client: &mut Client, to: (
             }
         }
         if !session.take_answers(shared, client, sent, &mut open).await {
+            if session.gave_up.get() {
+                return;
+            }
             shared.history_mut().counts.add("retries", open.len() as u64);
             pause(random, 10_000).await;
         }
@@ -214,6 +227,13 @@ fn failed_or_taken(
     let mut history = shared.history_mut();
     history.counts.add("refused", 1);
     tracing::debug!(writer = session.writer, code, first = ?open.front(), "refused");
+    if code == ErrorCode::OutOfOrderSequenceNumber.code()
+        && open.front().is_some_and(|(first, _)| *first == 0)
+    {
+        session.gave_up.set(true);
+        history.counts.add("producers given up", 1);
+        return false;
+    }
     if !may_pass(code) && history.is_live(session.topic) {
         let place = history.place(session.topic, session.partition);
         let (first, message) = (open.front(), &answer.error_message);
