@@ -72,7 +72,9 @@ pub(crate) async fn finish(inner: &Rc<StoreInner>, cell: &Rc<LogCell>) -> Result
     }
     // Nothing more is staged for it; what was, has its place in the ring, and is acknowledged with its commit.
     inner.commit.durable(inner.commit.staged()).await?;
-    let (name, pieces, unhandled) = {
+    // What an earlier life salvaged may be in segments by now, but no checkpoint says so yet: it is kept.
+    let before = earlier(inner, cell).await?;
+    let (name, mut pieces, unhandled) = {
         let mut core = cell.core.borrow_mut();
         if !is_open(&core) {
             return Ok(());
@@ -81,6 +83,7 @@ pub(crate) async fn finish(inner: &Rc<StoreInner>, cell: &Rc<LogCell>) -> Result
         (Rc::clone(&core.name), pieces(&core), unhandled)
     };
     inner.commit.handled(unhandled);
+    pieces.extend(before);
     let bytes: u64 = pieces.iter().map(|piece| piece.bytes.len() as u64).sum();
     let path = save(&inner.options, cell.id, &name, &pieces).await?;
     inner.counters.salvaged_bytes.set(inner.counters.salvaged_bytes.get() + bytes);
@@ -96,6 +99,21 @@ pub(crate) async fn finish(inner: &Rc<StoreInner>, cell: &Rc<LogCell>) -> Result
     }
     tracing::error!(log = &*name, bytes, file = %path.display(), "what only the commit log held is salvaged");
     Ok(())
+}
+
+/// What the file of an earlier life holds of a log, if the last checkpoint may still need it.
+async fn earlier(inner: &StoreInner, cell: &LogCell) -> Result<Vec<Piece>, StorageError> {
+    if cell.core.borrow().salvage != Salvage::Restored {
+        return Ok(Vec::new());
+    }
+    for dir in dirs(&inner.options) {
+        match load(path_of(&dir, cell.id), cell.id).await {
+            Ok(salvaged) => return Ok(salvaged.pieces),
+            Err(StorageError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// Everything of a log from the first byte on that no segment holds safely, as recovery wants it: later segments whole, also

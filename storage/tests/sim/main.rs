@@ -21,7 +21,7 @@ use reactor::planted::Planted;
 use run::{COUNTED, Seen, run};
 
 /// Seeds that found bugs, and what they found.
-const KEPT: [u64; 13] = [
+const KEPT: [u64; 14] = [
     2,   // an append of several pieces became whole while writeback ran, and was carried forward as a block
     62, // a checkpoint between the staging of DeleteRecords and its commit lost the log start that was answered
     59, // a truncation began inside a batch, below a log start
@@ -35,10 +35,21 @@ const KEPT: [u64; 13] = [
     35_259_084_192_006, // a checkpoint that waited for its turn was written after the last one, without the logs
     35_653_313_063_904, // pieces of an append that a cut had torn were in the ring still when the next cut came
     35_978_419_305_335, // a reader missed bytes that writeback took from memory to the file while it read that file
+    36_482_381_724_304, // a second salvage replaced the first, whose bytes were in segments that no checkpoint knew
 ];
 
 /// Fresh seeds of one run of the tests, unless the environment says otherwise.
 const FRESH_SEEDS: u64 = 20;
+/// What not every few seeds do, and how many do it for certain.
+const RARE: [&str; 6] = [
+    "refused for space",
+    "resumed after full",
+    "refused to start",
+    "poisoned",
+    "truncated",
+    "cuts in recovery",
+];
+const SEEDS_FOR_RARE: u64 = 250;
 /// Seeds within which each planted bug must be found.
 const PLANTED_SEEDS: u64 = 400;
 
@@ -88,7 +99,8 @@ fn nothing_acknowledged_is_lost_and_nothing_unflushed_is_shown() {
     let all = all.expect("some runs");
     println!("{count} seeds from {first} in {:.1} s: {all}", begun.elapsed().as_secs_f64());
     for what in COUNTED {
-        assert!(all.get(what) > 0 || count < FRESH_SEEDS, "no run has ever: {what}");
+        let rare = RARE.contains(&what) && count < SEEDS_FOR_RARE;
+        assert!(all.get(what) > 0 || rare || count < FRESH_SEEDS, "no run has ever: {what}");
     }
 }
 
