@@ -61,7 +61,9 @@ pub(crate) struct Beginning {
 /// Bounds of a commit log.
 #[derive(Clone, Copy)]
 pub(crate) struct CommitLimits {
+    /// Of the fully grown ring, and of its largest file.
     pub(crate) ring_bytes_max: u64,
+    pub(crate) file_bytes_max: u64,
     pub(crate) dirty_bytes: u64,
     pub(crate) tail_bytes: u64,
     pub(crate) commit_bytes_max: usize,

@@ -148,8 +148,10 @@ fn with_usable_ring(options: StoreOptions) -> StoreOptions {
 /// Bounds of the commit log; a commit must fit every file several times, whatever the options were when it was made.
 fn limits(options: &StoreOptions, method: SyncMethod, smallest: u64) -> CommitLimits {
     let smallest = smallest.min(options.ring_file_bytes) as usize;
+    let (first, file) = (options.ring_first_file_bytes, options.ring_file_bytes);
     CommitLimits {
-        ring_bytes_max: options.commit_log_bytes,
+        ring_bytes_max: first + (options.commit_log_bytes - first) / file * file,
+        file_bytes_max: first.max(file),
         dirty_bytes: options.dirty_bytes,
         tail_bytes: options.tail_bytes,
         commit_bytes_max: (smallest / 4 / BLOCK as usize * BLOCK as usize).min(COMMIT_BYTES_MAX),

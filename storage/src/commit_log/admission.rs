@@ -62,7 +62,14 @@ impl CommitLog {
 
     /// Largest append that the fully grown ring takes.
     pub(crate) fn append_max(&self) -> usize {
-        (self.inner.limits.ring_bytes_max / 5 * 2).min(i32::MAX as u64) as usize
+        let limits = &self.inner.limits;
+        let (total, commit) = (limits.ring_bytes_max, limits.commit_bytes_max as u64);
+        let around = BLOCK + (HEADER_BYTES + ENTRY_BYTES) as u64;
+        // Beside it there are the reserve, the file being filled, which is not freed before it is full, and an open commit.
+        let room = total - total / RING_RESERVE_ONE_IN;
+        let room = room.saturating_sub(limits.file_bytes_max + commit + 2 * around);
+        let whole = room / (commit + around) * commit;
+        whole.min(total / 5 * 2).min(i32::MAX as u64) as usize
     }
 
     /// Waits until an append of `bytes` can be staged, behind those who asked earlier. Stage in the same poll.
