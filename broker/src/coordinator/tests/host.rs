@@ -25,14 +25,14 @@ fn longest(start: &str) -> Str {
     format!("{start:x<32767}").into()
 }
 
-/// A partition whose log takes batches of up to 475,000 bytes.
+/// A partition whose log takes batches of up to two fifths of its ring, 475,136 bytes.
 async fn partition(dir: &std::path::Path) -> Rc<Partition> {
     let spec = LogSpec { id: LogId(1), name: "__consumer_offsets-0".into(), config: LogConfig::default() };
     let catalog = Catalog { live: [(spec.id, spec.clone())].into(), issued_max: LogId(1) };
     let options = StoreOptions {
-        commit_log_bytes: 1_187_500,
-        ring_first_file_bytes: 256 << 10,
-        ring_file_bytes: 256 << 10,
+        commit_log_bytes: (72 << 10) + 17 * (64 << 10),
+        ring_first_file_bytes: 72 << 10,
+        ring_file_bytes: 64 << 10,
         free_bytes_min: 0,
         direct: Direct::Off,
         ..StoreOptions::new(dir, 0)
