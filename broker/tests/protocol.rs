@@ -5,7 +5,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,22 +25,29 @@ use wire::kafka::produce::{
 use wire::kafka::record_batch::Batches;
 use wire::kafka::{Message, Reader, Records, Request, Str, Uuid, frame, header::ResponseHeader};
 
-/// One broker for all tests of this file; their topics have names of their own.
-fn broker() -> &'static Broker {
-    static BROKER: OnceLock<Broker> = OnceLock::new();
-    BROKER.get_or_init(Broker::start)
+/// One broker for all tests of this file, whose topics have names of their own; it ends with the last who holds it.
+fn broker() -> Arc<Broker> {
+    static BROKER: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
+    let mut shared = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let broker = Arc::new(Broker::start());
+        *shared = Arc::downgrade(&broker);
+        broker
+    })
 }
 
 struct Client {
+    _broker: Arc<Broker>,
     stream: TcpStream,
     next: i32,
 }
 
 impl Client {
     fn new() -> Client {
-        let stream = TcpStream::connect(broker().bootstrap()).expect("the broker listens");
+        let broker = broker();
+        let stream = TcpStream::connect(broker.bootstrap()).expect("the broker listens");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
-        Client { stream, next: 1 }
+        Client { _broker: broker, stream, next: 1 }
     }
 
     fn send<R: Request>(&mut self, version: i16, body: &R) -> i32 {
