@@ -22,6 +22,8 @@ pub const FRAME_RECEIVE_BYTES: usize = 256 << 10;
 pub const FRAME_COMPLETION_SLOTS: usize = 16;
 /// How long a step of a frame may take while others wait for the memory that the frame holds.
 pub const FRAME_STALL: Duration = Duration::from_secs(1);
+/// The same when much more memory is waited for than there is.
+pub const FRAME_STALL_MIN: Duration = Duration::from_millis(250);
 /// Seconds within which a frame that has begun must go on arriving, by [`FRAME_RECEIVE_BYTES`] at least.
 pub const FRAME_PROGRESS_SECONDS: u64 = 60;
 /// Connections that a shard's listener may queue before they are accepted.

@@ -6,14 +6,16 @@
 //! many frames that began and do not go on hold little. A frame that finds no room for its next step gets one of a few
 //! completion slots, with which it may go to its end: so frames that began cannot wait for one another for ever.
 //!
-//! While others wait, a frame that has begun must arrive by a step a second ([`limits::FRAME_STALL`]); the connections
-//! whose frames have stood still for longest are closed until there is room for those who wait. A slow client is told
-//! from a hostile one by nothing else: without want of memory both may take their time.
+//! While others wait, a frame that has begun must arrive by a step a second ([`limits::FRAME_STALL`]), and in less when more
+//! is waited for than there is, or a queue of frames that stand still would take a second each; the connections whose
+//! frames have stood still for longest are closed until there is room for those who wait. A slow client is told from a
+//! hostile one by nothing else: without want of memory both may take their time.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use reactor::sync::{Permit, Semaphore};
 use reactor::{Instant, Shutdown, TcpStream};
@@ -37,6 +39,7 @@ impl Kind {
 /// One kind of what there is only so much of.
 struct Pool {
     permits: Semaphore,
+    total: u64,
     /// What those who wait ask for.
     wanted: Cell<u64>,
     /// When connections that stand still were looked for: one look serves all who wait.
@@ -45,7 +48,19 @@ struct Pool {
 
 impl Pool {
     fn new(permits: u64) -> Pool {
-        Pool { permits: Semaphore::new(permits), wanted: Cell::new(0), looked: Cell::new(None) }
+        Pool {
+            permits: Semaphore::new(permits),
+            total: permits,
+            wanted: Cell::new(0),
+            looked: Cell::new(None),
+        }
+    }
+
+    /// How long a frame may stand still now.
+    fn stall(&self) -> Duration {
+        let shared =
+            limits::FRAME_STALL.mul_f64(self.total as f64 / self.wanted.get().max(self.total) as f64);
+        shared.max(limits::FRAME_STALL_MIN)
     }
 }
 
@@ -155,7 +170,7 @@ impl RequestBudget {
         let mut permit = std::pin::pin!(pool.permits.acquire(count));
         loop {
             self.evict(kind);
-            if let Ok(permit) = reactor::timeout(limits::FRAME_STALL / 4, permit.as_mut()).await {
+            if let Ok(permit) = reactor::timeout(limits::FRAME_STALL_MIN / 2, permit.as_mut()).await {
                 return permit;
             }
         }
@@ -166,14 +181,15 @@ impl RequestBudget {
     fn evict(&self, kind: Kind) {
         let now = reactor::now();
         let pool = self.pool(kind);
-        if pool.looked.get().is_some_and(|looked| now.since(looked) < limits::FRAME_STALL / 8) {
+        if pool.looked.get().is_some_and(|looked| now.since(looked) < limits::FRAME_STALL_MIN / 4) {
             return;
         }
         pool.looked.set(Some(now));
+        let stall = pool.stall();
         let readers = self.readers.borrow();
         let still = |reader: &&Rc<Reader>| {
             reader.held[kind as usize].get() > 0
-                && reader.awaited.get().is_some_and(|since| now.since(since) >= limits::FRAME_STALL)
+                && reader.awaited.get().is_some_and(|since| now.since(since) >= stall)
         };
         let mut still: Vec<&Rc<Reader>> = readers.values().filter(still).collect();
         still.sort_unstable_by_key(|reader| reader.awaited.get());
