@@ -42,3 +42,7 @@ pub const IDLE_SWEEP_SECONDS: u64 = 5;
 pub const STOP_GRACE_SECONDS: u64 = 10;
 /// How often a partition of which reads fail says so.
 pub const READ_FAILED_TOLD_EVERY: Duration = Duration::from_secs(10);
+/// How often a shard says which task held its core for longest,
+pub const STALL_TOLD_EVERY: Duration = Duration::from_secs(10);
+/// and how long that must have been. Shorter ones, from a millisecond, are only counted.
+pub const STALL_TOLD_FROM: Duration = Duration::from_millis(5);

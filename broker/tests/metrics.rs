@@ -243,3 +243,33 @@ fn a_full_disk_turns_readiness_red_until_there_is_room() {
     await_ready(&broker, 200, "ok");
     assert_eq!(Page::of(&broker).sum("corelane_no_space"), 0.0);
 }
+
+#[test]
+fn a_task_that_holds_a_core_is_counted_and_named() {
+    let faults = Faults::none();
+    let broker = Broker::spawn_in(None, &faults.env(), &["cores=1"]);
+    let topic = Admin::new(&broker).create("held", 1);
+    let longest = "corelane_reactor_longest_poll_seconds{shard=\"0\",task=\"commit-log\"}";
+    let before = Page::of(&broker).0.get(longest).copied().unwrap_or(0.0);
+    assert!(before < 0.005, "{before}");
+    faults.set(&["write */ring-* BUSY=7 times=3"]);
+    assert_eq!(produce(&broker, &topic, 10).1, 0, "slow, and all taken");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let page = loop {
+        let page = Page::of(&broker);
+        if page.0.get(longest).is_some_and(|seconds| *seconds >= 0.007) {
+            break page;
+        }
+        assert!(Instant::now() < deadline, "not seen: {:?}", page.0);
+        produce(&broker, &topic, 10);
+    };
+    let count = page.one("corelane_reactor_long_polls_total{shard=\"0\",task=\"commit-log\"}");
+    assert!(count >= 1.0, "{count}");
+    while !broker.said().contains("a task held the core") {
+        assert!(Instant::now() < deadline, "not said: {}", broker.said());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let said = broker.said();
+    let line = said.lines().find(|line| line.contains("a task held the core")).unwrap();
+    assert!(line.contains("commit-log") && line.contains("ms="), "{line}");
+}

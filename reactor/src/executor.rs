@@ -35,6 +35,9 @@ pub(crate) struct Reactor {
     remote: RefCell<Vec<TaskId>>,
     random: Cell<u64>,
     spin: Duration,
+    /// When the last turn was done with tasks, and whether the thread has slept since.
+    polled_until: Cell<Option<Instant>>,
+    slept: Cell<bool>,
     pub(crate) counters: Counters,
 }
 
@@ -142,6 +145,8 @@ impl Reactor {
             remote: RefCell::new(Vec::new()),
             random: Cell::new(seed | 1),
             spin,
+            polled_until: Cell::new(None),
+            slept: Cell::new(false),
             counters: Counters::default(),
         }
     }
@@ -215,15 +220,23 @@ impl Reactor {
         self.counters.turns.set(self.counters.turns.get() + 1);
         self.take_remote();
         let start = time::now();
+        if let Some(until) = self.polled_until.get() {
+            if self.slept.replace(false) {
+                self.counters.slept(start.since(until));
+            } else {
+                self.counters.held("ring", until, start);
+            }
+        }
         self.counters.refresh(start);
         self.turn_end.set(start + LATENCY_BUDGET);
-        self.fire_timers(start);
-        let now = self.poll_queued(Priority::Latency, start, start + LATENCY_BUDGET);
+        let start = self.fire_timers(start);
+        let mut now = self.poll_queued(Priority::Latency, start, start + LATENCY_BUDGET);
         if self.tasks.borrow().has_queued(Priority::Background) {
             let end = now + BACKGROUND_BUDGET;
             self.turn_end.set(end);
-            self.poll_queued(Priority::Background, now, end);
+            now = self.poll_queued(Priority::Background, now, end);
         }
+        self.polled_until.set(Some(now));
         let mut yielded = self.yielded.take();
         for waker in yielded.drain(..) {
             waker.wake();
@@ -249,13 +262,22 @@ impl Reactor {
         }
     }
 
-    fn fire_timers(&self, now: Instant) {
+    /// Wakes those whose time has come. Returns the time afterwards.
+    fn fire_timers(&self, now: Instant) -> Instant {
+        let mut fired = 0;
         loop {
             let due = self.timers.borrow_mut().take_due(now);
-            let Some(waker) = due else { return };
-            self.counters.timers_fired.set(self.counters.timers_fired.get() + 1);
+            let Some(waker) = due else { break };
+            fired += 1;
             waker.wake();
         }
+        if fired == 0 {
+            return now;
+        }
+        self.counters.timers_fired.set(self.counters.timers_fired.get() + fired);
+        let after = time::now();
+        self.counters.held("timers", now, after);
+        after
     }
 
     /// Polls queued tasks until none is left or `end` has passed; at least one. Returns the time afterwards.
@@ -269,16 +291,17 @@ impl Reactor {
             let ready = running.body.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
             #[cfg(feature = "simulator")]
             crate::sim::spend();
-            let before = now;
-            now = time::now();
-            self.counters.polled(running.name, now.since(before));
+            let name = running.name;
             let dead = if ready {
                 self.tasks.borrow_mut().remove(id);
                 Some(running.body)
             } else {
                 self.tasks.borrow_mut().put_back(running)
             };
-            drop(dead);
+            drop(dead); // takes its time as the poll does
+            let before = now;
+            now = time::now();
+            self.counters.polled(name, before, now);
             if now >= end {
                 return now;
             }
@@ -304,6 +327,7 @@ impl Reactor {
         };
         let result = if !matches!(wait, Wait::No) && self.shared.begin_sleep() {
             self.counters.sleeps.set(self.counters.sleeps.get() + 1);
+            self.slept.set(true);
             self.driver.turn(wait)
         } else {
             self.driver.turn(Wait::No)
@@ -322,6 +346,7 @@ impl Reactor {
     /// Looks for work for as long as the builder said. True if the loop should go on.
     fn spin_for_work(&self) -> io::Result<bool> {
         self.driver.turn(Wait::No)?;
+        self.polled_until.set(None); // the time from here on is neither slept nor held
         let start = time::now();
         let next = self.timers.borrow_mut().next_deadline();
         loop {

@@ -8,11 +8,13 @@
 //! # operation  path      errno         optional: let the first N pass, fail at most M
 //! sync         */ring-*  EIO           after=3 times=1
 //! write        *.log     ENOSPC
+//! write        */ring-*  BUSY=5        times=1
 //! ```
 //!
 //! Operations are `open`, `read`, `write`, `sync`, `allocate`, `rename` and `unlink`; in a path `*` stands for any
 //! characters, `/` among them. The first rule that fits decides. A failed write writes nothing. The write before a failed
-//! sync is made, as on a disk whose cache did not reach the platter. Every fault is said on stderr.
+//! sync is made, as on a disk whose cache did not reach the platter. `BUSY` lets the operation pass after it has kept the core
+//! busy for so many milliseconds, as a loop without a yield would. Every fault is said on stderr.
 
 use std::io;
 use std::path::Path;
@@ -85,8 +87,10 @@ mod rules {
     use std::os::unix::fs::MetadataExt as _;
     use std::path::{Path, PathBuf};
     use std::sync::{Mutex, OnceLock, PoisonError};
+    use std::time::Duration;
 
     use super::FileOp;
+    use crate::sys;
 
     /// Names the file of rules.
     const VARIABLE: &str = "REACTOR_FAULTS";
@@ -95,10 +99,19 @@ mod rules {
     struct Rule {
         operation: FileOp,
         path: String,
-        errno: i32,
+        effect: Effect,
         /// Still to pass, still to fail.
         after: u64,
         times: u64,
+    }
+
+    /// What a rule does.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Effect {
+        /// The operation fails with this errno.
+        Fail(i32),
+        /// It passes, after the calling thread has used its core for so long.
+        Busy(Duration),
     }
 
     /// Inode, length and time of the file as last read: a replaced file differs.
@@ -127,7 +140,13 @@ mod rules {
         rules.refresh(file);
         match rules.fault(operation, &path.to_string_lossy()) {
             None => Ok(()),
-            Some(errno) => {
+            Some(Effect::Busy(time)) => {
+                drop(rules);
+                let begin = sys::thread_cpu_ns();
+                while u128::from(sys::thread_cpu_ns() - begin) < time.as_nanos() {}
+                Ok(())
+            }
+            Some(Effect::Fail(errno)) => {
                 let error = io::Error::from_raw_os_error(errno);
                 eprintln!("fault injected: {operation:?} {}: {error}", path.display());
                 Err(error)
@@ -149,7 +168,7 @@ mod rules {
             eprintln!("fault rules of {}: {}", file.display(), self.rules.len());
         }
 
-        fn fault(&mut self, operation: FileOp, path: &str) -> Option<i32> {
+        fn fault(&mut self, operation: FileOp, path: &str) -> Option<Effect> {
             let fits = |rule: &&mut Rule| {
                 rule.operation == operation
                     && rule.times > 0
@@ -161,7 +180,7 @@ mod rules {
                 return None;
             }
             rule.times -= 1;
-            Some(rule.errno)
+            Some(rule.effect)
         }
     }
 
@@ -179,11 +198,15 @@ mod rules {
             "unlink" => FileOp::Unlink,
             other => panic!("no operation for a fault: {other}"),
         };
-        let (Some(path), Some(errno)) = (words.next(), words.next()) else {
+        let (Some(path), Some(effect)) = (words.next(), words.next()) else {
             panic!("a fault rule needs operation, path and errno: {line}");
         };
-        let mut rule =
-            Rule { operation, path: path.to_owned(), errno: number_of(errno), after: 0, times: u64::MAX };
+        let effect = match effect.strip_prefix("BUSY=").map(str::parse) {
+            Some(Ok(ms)) => Effect::Busy(Duration::from_millis(ms)),
+            Some(Err(_)) => panic!("not a number of milliseconds in a fault rule: {effect}"),
+            None => Effect::Fail(number_of(effect)),
+        };
+        let mut rule = Rule { operation, path: path.to_owned(), effect, after: 0, times: u64::MAX };
         for word in words {
             match word.split_once('=').map(|(key, value)| (key, value.parse())) {
                 Some(("after", Ok(count))) => rule.after = count,
@@ -228,8 +251,8 @@ mod rules {
             let mut sync = |path| rules.fault(FileOp::Sync, path);
             assert_eq!(sync("/d/shard-0/ring-0.log"), None, "the first passes");
             assert_eq!(sync("/d/shard-0/checkpoint-0"), None, "another file");
-            assert_eq!(sync("/d/shard-1/ring-7.log"), Some(libc::EIO));
-            assert_eq!(sync("/d/shard-0/ring-0.log"), Some(libc::EIO));
+            assert_eq!(sync("/d/shard-1/ring-7.log"), Some(Effect::Fail(libc::EIO)));
+            assert_eq!(sync("/d/shard-0/ring-0.log"), Some(Effect::Fail(libc::EIO)));
             assert_eq!(sync("/d/shard-0/ring-0.log"), None, "healed");
             assert_eq!(rules.fault(FileOp::Write, "/d/shard-0/ring-0.log"), None, "another operation");
         }

@@ -64,7 +64,7 @@ pub use buffer::{FixedBuffer, aligned, fixed_buffer, is_aligned};
 pub use builder::{Builder, JoinHandle};
 pub use file::{Commit, File, OpenOptions, SharedFile, SyncMethod};
 pub use net::{ListenOptions, RecvBuf, Shutdown, TcpListener, TcpStream};
-pub use stats::{LongPolls, Stats, stats};
+pub use stats::{LongPolls, Stats, stats, take_longest_poll};
 pub use task::{Priority, Task, spawn};
 pub use time::{Elapsed, Instant, Sleep, now, sleep, sleep_until, timeout, wall_clock_ms};
 

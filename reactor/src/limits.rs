@@ -18,7 +18,7 @@ pub const MEMORY_WAIT: Duration = Duration::from_millis(20);
 pub const LATENCY_BUDGET: Duration = Duration::from_micros(100);
 /// How long tasks of [`Priority::Background`](crate::Priority) run in one turn. At least one is polled each turn.
 pub const BACKGROUND_BUDGET: Duration = Duration::from_micros(50);
-/// A poll that takes longer than this is counted against its task's name.
+/// A poll that uses the core for longer than this is counted against its task's name.
 pub const LONG_POLL: Duration = Duration::from_millis(1);
 /// Size of one provided receive buffer in bytes.
 pub const RECV_BUFFER_BYTES: usize = 16 << 10;

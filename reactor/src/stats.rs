@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use crate::executor;
 use crate::limits::LONG_POLL;
-use crate::sys;
-use crate::time::Instant;
+use crate::time::{self, Instant};
 
 /// Counters of the current reactor since it started.
 #[derive(Clone, Debug, Default)]
@@ -46,16 +45,17 @@ pub struct Stats {
     pub receive_buffer_waits: u64,
 }
 
-/// Polls of one task name that held the core for longer than [`LONG_POLL`].
+/// Polls of one task name that took longer than [`LONG_POLL`]. Besides the names given to `spawn` there are `timers` (the
+/// wake-ups of those that are due) and `ring` (a turn's call of the kernel, when it did not sleep).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LongPolls {
     /// The name given to `spawn`.
     pub name: &'static str,
-    /// Polls in which nobody else ran on the core: the task's own doing.
+    /// Polls that used the core for so long: CPU time of this thread, what the scheduler gave to others not counted.
     pub count: u64,
-    /// Polls in which the scheduler may have given the core to another thread.
+    /// Polls that took so long by the clock on the wall, and used the core for less: others had it.
     pub preempted: u64,
-    /// The longest of `count`.
+    /// The longest of `count`, in CPU time.
     pub longest: Duration,
 }
 
@@ -83,6 +83,14 @@ pub fn stats() -> Stats {
     })
 }
 
+/// The task whose poll used the core for longest, of those over [`LONG_POLL`] since this was last asked, and for how long.
+///
+/// # Panics
+/// Outside a reactor.
+pub fn take_longest_poll() -> Option<(&'static str, Duration)> {
+    executor::with(|reactor| reactor.counters.longest.take())
+}
+
 /// The executor's own counters.
 #[derive(Default)]
 pub(crate) struct Counters {
@@ -93,32 +101,60 @@ pub(crate) struct Counters {
     pub(crate) remote_wakes_sent: Cell<u64>,
     pub(crate) remote_wakes_received: Cell<u64>,
     long_polls: RefCell<BTreeMap<&'static str, LongPolls>>,
-    /// Involuntary switches of the thread when last looked at, and when that was.
-    switches: Cell<u64>,
-    switches_read: Cell<Option<Instant>>,
+    /// The longest since it was last taken.
+    longest: Cell<Option<(&'static str, Duration)>>,
+    /// CPU time of the thread when last read, and when that was.
+    cpu: Cell<Option<(Instant, Duration)>>,
+    /// How long the thread has slept since.
+    slept: Cell<Duration>,
 }
 
-/// How old the number of involuntary switches may be when a long poll is judged by it.
-const SWITCHES_AGE_MAX: Duration = Duration::from_millis(10);
+/// How old the CPU time of the thread may be when a long poll is judged by it. Reading it is a call of the kernel, 0.2 to
+/// 1 µs, so this costs a busy core a thousandth at most.
+const CPU_AGE_MAX: Duration = Duration::from_millis(1);
 
 impl Counters {
-    /// Reads the number of involuntary switches if what is known of it is old. At the beginning of a turn.
+    /// Reads the thread's CPU time if what is known of it is old. At the beginning of a turn.
     pub(crate) fn refresh(&self, now: Instant) {
-        if self.switches_read.get().is_none_or(|read| now.since(read) >= SWITCHES_AGE_MAX) {
-            self.switches.set(sys::involuntary_switches());
-            self.switches_read.set(Some(now));
+        if self.cpu.get().is_none_or(|(read, _)| now.since(read) >= CPU_AGE_MAX) {
+            self.read_cpu(now);
         }
     }
 
-    /// Counts one poll and how long it took. The time is the wall's, read once a poll; whether the thread was preempted
-    /// is asked of the kernel only for long polls.
-    pub(crate) fn polled(&self, name: &'static str, took: Duration) {
+    fn read_cpu(&self, now: Instant) -> Duration {
+        let used = time::thread_cpu();
+        self.cpu.set(Some((now, used)));
+        self.slept.set(Duration::ZERO);
+        used
+    }
+
+    /// The thread has slept in the kernel.
+    pub(crate) fn slept(&self, time: Duration) {
+        self.slept.set(self.slept.get() + time);
+    }
+
+    /// Counts one poll.
+    pub(crate) fn polled(&self, name: &'static str, began: Instant, ended: Instant) {
         self.polls.set(self.polls.get() + 1);
-        if took < LONG_POLL {
-            return;
+        self.held(name, began, ended);
+    }
+
+    /// Judges one use of the core. It is timed by the clock on the wall, which has been read anyway; only one that was
+    /// long by that is judged by the thread's own time.
+    pub(crate) fn held(&self, name: &'static str, began: Instant, ended: Instant) {
+        let took = ended.since(began);
+        if took >= LONG_POLL {
+            self.held_long(name, began, ended);
         }
-        let switches = sys::involuntary_switches();
-        let before = self.switches.replace(switches);
+    }
+
+    #[cold]
+    fn held_long(&self, name: &'static str, began: Instant, ended: Instant) {
+        let Some((read, before)) = self.cpu.get() else { return };
+        // What was used before it began, since the last reading: all the time that the thread was awake, or less.
+        let earlier = began.since(read).saturating_sub(self.slept.get());
+        let used = self.read_cpu(ended).saturating_sub(before);
+        let own = used.saturating_sub(earlier).min(ended.since(began));
         let mut long_polls = self.long_polls.borrow_mut();
         let entry = long_polls.entry(name).or_insert(LongPolls {
             name,
@@ -126,11 +162,60 @@ impl Counters {
             preempted: 0,
             longest: Duration::ZERO,
         });
-        if switches == before {
-            entry.count += 1;
-            entry.longest = entry.longest.max(took);
-        } else {
+        if own < LONG_POLL {
             entry.preempted += 1;
+            return;
         }
+        entry.count += 1;
+        entry.longest = entry.longest.max(own);
+        if self.longest.get().is_none_or(|(_, longest)| longest < own) {
+            self.longest.set(Some((name, own)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Uses the core for so long by the thread's own time; the wall's is at least that.
+    fn burn(time: Duration) -> Instant {
+        let start = time::thread_cpu();
+        while time::thread_cpu().saturating_sub(start) < time {}
+        time::now()
+    }
+
+    fn of(counters: &Counters, name: &str) -> (u64, u64) {
+        counters.long_polls.borrow().get(name).map_or((0, 0), |polls| (polls.count, polls.preempted))
+    }
+
+    #[test]
+    fn time_that_others_had_the_core_is_not_the_tasks_own() {
+        let counters = Counters::default();
+        let began = time::now();
+        counters.refresh(began);
+        std::thread::sleep(Duration::from_millis(6)); // the core is somebody else's
+        let ended = burn(Duration::from_micros(100));
+        counters.polled("waits", began, ended);
+        let busy = burn(Duration::from_millis(4));
+        counters.polled("works", ended, busy);
+        assert_eq!((of(&counters, "waits"), of(&counters, "works")), ((0, 1), (1, 0)));
+        let (name, longest) = counters.longest.take().unwrap();
+        assert_eq!(name, "works");
+        assert!(longest >= Duration::from_micros(3900), "{longest:?}");
+    }
+
+    #[test]
+    fn what_was_used_before_a_poll_and_what_was_slept_is_not_counted_to_it() {
+        let counters = Counters::default();
+        counters.refresh(time::now());
+        let asleep = burn(Duration::from_micros(700));
+        std::thread::sleep(Duration::from_millis(3));
+        let began = time::now();
+        counters.slept(began.since(asleep));
+        let ended = burn(Duration::from_micros(1600));
+        counters.polled("after a sleep", began, ended);
+        let longest = counters.longest.take().map(|(_, longest)| longest).unwrap();
+        assert!((1400..2000).contains(&longest.as_micros()), "{longest:?}");
     }
 }

@@ -20,17 +20,9 @@ fn clock_ns(clock: libc::clockid_t) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// How often the scheduler took the core from this thread against its will.
-pub(crate) fn involuntary_switches() -> u64 {
-    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: `usage` is a valid place for the kernel to write a rusage.
-    let code = unsafe { libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) };
-    if code != 0 {
-        return 0;
-    }
-    // SAFETY: zeroed, then written by the kernel; every bit pattern is a valid rusage.
-    let usage = unsafe { usage.assume_init() };
-    usage.ru_nivcsw as u64
+/// Nanoseconds for which this thread has had a core.
+pub(crate) fn thread_cpu_ns() -> u64 {
+    clock_ns(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
 /// Eight bytes from the kernel's random source.

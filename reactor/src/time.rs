@@ -60,6 +60,15 @@ pub fn now() -> Instant {
     Instant(sys::monotonic_ns())
 }
 
+/// For how long this thread has had a core. In the simulator all time is its own.
+pub(crate) fn thread_cpu() -> Duration {
+    #[cfg(feature = "simulator")]
+    if let Some(ns) = crate::sim::clock::now_ns() {
+        return Duration::from_nanos(ns);
+    }
+    Duration::from_nanos(sys::thread_cpu_ns())
+}
+
 /// Milliseconds since 1970 of the wall clock. For timestamps that others see, never for measuring time.
 pub fn wall_clock_ms() -> i64 {
     #[cfg(feature = "simulator")]

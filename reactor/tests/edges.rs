@@ -371,6 +371,7 @@ fn a_task_that_holds_the_core_is_named() {
         let polls = reactor::stats().long_polls;
         let hog = polls.iter().find(|polls| polls.name == "hog").unwrap();
         assert_eq!(hog.count + hog.preempted, 1);
+        assert_eq!(hog.count == 1, reactor::take_longest_poll().is_some_and(|(name, _)| name == "hog"));
     });
 }
 

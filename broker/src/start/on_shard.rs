@@ -86,6 +86,7 @@ pub(super) async fn run(setup: ShardSetup) {
     let connections = Rc::new(Connections::default());
     let observing = observe::answer(context.clone(), connections.clone(), asks.clone());
     reactor::spawn(Priority::Latency, "observe", observing).detach();
+    reactor::spawn(Priority::Background, "stalls", observe::tell_stalls(context.clone())).detach();
     let idle = Duration::from_millis(context.config.network.connections_max_idle_ms.max(1) as u64);
     let sweeping = connections::sweep(context.clone(), connections.clone(), idle);
     reactor::spawn(Priority::Background, "idle-sweep", sweeping).detach();

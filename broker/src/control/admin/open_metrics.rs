@@ -453,19 +453,19 @@ fn long_polls(page: &mut Page<'_>, shards: &[ShardView]) -> fmt::Result {
         })
     };
     page.counter(
-        Name("corelane_reactor_long_polls", None, "Polls over 1 ms in which the core ran nothing else"),
+        Name("corelane_reactor_long_polls", None, "Polls that used the core for over 1 ms"),
         polls().map(|(labels, polls)| (labels, polls.count)),
     )?;
     page.counter(
         Name(
             "corelane_reactor_preempted_polls",
             None,
-            "Polls over 1 ms in which another thread may have run",
+            "Polls that took over 1 ms and used the core for less",
         ),
         polls().map(|(labels, polls)| (labels, polls.preempted)),
     )?;
     page.gauge(
-        Name("corelane_reactor_longest_poll", Some(Unit::Seconds), "The longest poll since the start"),
+        Name("corelane_reactor_longest_poll", Some(Unit::Seconds), "CPU time of the longest poll"),
         polls().map(|(labels, polls)| (labels, polls.longest.as_secs_f64())),
     )
 }
