@@ -33,8 +33,10 @@ use listener::Listener;
 use log::LogSettings;
 use network::NetworkSettings;
 use operation::OperationSettings;
-use server::ServerSettings;
+use server::{ListenMode, ServerSettings};
 use store::StoreSettings;
+
+use crate::metadata::broker_ids::DIRECT_NODE_MAX;
 
 pub use load::{Loaded, Sources};
 
@@ -188,6 +190,10 @@ impl BrokerConfig {
         })?;
         let listeners = listener::listeners(&server)
             .map_err(|bad| refusal(&settings, bad.setting, &bad.value, &bad.reason))?;
+        if server.listen == ListenMode::Direct && server.node_id > DIRECT_NODE_MAX {
+            let reason = format!("listen=direct numbers the shards of nodes up to {DIRECT_NODE_MAX}");
+            return Err(refusal(&settings, "node.id", &server.node_id.to_string(), &reason));
+        }
         Ok(Self {
             server,
             network,

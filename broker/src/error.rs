@@ -17,6 +17,13 @@ pub enum StartError {
         /// What the kernel said.
         error: std::io::Error,
     },
+    /// Not every shard can have a port and a number of its own.
+    NoPorts {
+        /// Of the listener.
+        shared: SocketAddr,
+        /// How many shards there are.
+        shards: u32,
+    },
     /// The address of the admin port is taken or not ours.
     Admin {
         /// As configured.
@@ -38,6 +45,12 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
+            StartError::NoPorts { shared, shards } => write!(
+                f,
+                "listen=direct gives each of {shards} shards the ports that follow {} and what is advertised for it, up to \
+                 65535, and the numbers of 1000 shards at most: use a lower port, fewer cores, or listen=shared",
+                shared.port()
+            ),
             StartError::Admin { address, error } => write!(
                 f,
                 "cannot serve metrics and health on {address}: {error}; give this node another address with \
@@ -59,7 +72,7 @@ impl std::error::Error for StartError {
             | StartError::Reactor(error) => Some(error),
             StartError::Storage(error) => Some(error),
             StartError::Control(error) => Some(error),
-            StartError::ShardEnded => None,
+            StartError::NoPorts { .. } | StartError::ShardEnded => None,
         }
     }
 }

@@ -83,11 +83,18 @@ fn start_line(broker: &Broker, config: &BrokerConfig, started: Instant) -> Strin
     let replayed: u64 = broker.recovered().iter().map(|shard| shard.report.commits).sum();
     let direct = if config.store.o_direct { "" } else { " (storage.o_direct=false: for trying out only)" };
     let admin = broker.admin_address.map_or_else(|| "none".to_owned(), |address| address.to_string());
+    let shard_ports: Vec<String> =
+        broker.addresses.of_shards.iter().map(|address| address.port().to_string()).collect();
+    let shard_ports = if shard_ports.is_empty() {
+        String::new()
+    } else {
+        format!(" | shards on ports {}", shard_ports.join(", "))
+    };
     format!(
-        "corelane {} is ready on {} | admin on {admin} | data in {}{direct} | {} shards | commit log {} MiB a shard, growing to {} | \
+        "corelane {} is ready on {}{shard_ports} | admin on {admin} | data in {}{direct} | {} shards | commit log {} MiB a shard, growing to {} | \
          sync by {} | durability=fsync | {replayed} commits recovered | started in {:.3} s",
         env!("CARGO_PKG_VERSION"),
-        broker.address,
+        broker.addresses.shared,
         config.data_dir().display(),
         broker.recovered().len(),
         ring >> 20,

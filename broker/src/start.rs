@@ -18,10 +18,13 @@ use std::time::Duration;
 use reactor::{Builder, JoinHandle};
 
 use crate::config::BrokerConfig;
+use crate::config::listener::Addresses;
+use crate::config::server::ListenMode;
 use crate::control::admin::{AdminPort, Phase};
 use crate::control::{Control, ControlThread};
 use crate::error::StartError;
 use crate::limits;
+use crate::metadata::broker_ids::IDS_PER_NODE;
 use crate::net::listener;
 use bring_up::{Threads, Up, bring_up};
 pub use on_shard::Recovered;
@@ -32,7 +35,7 @@ pub struct Broker {
     up: Up,
     threads: SystemThreads,
     /// Where clients connect.
-    pub address: SocketAddr,
+    pub addresses: Addresses,
     /// Where metrics and health are served, if anywhere.
     pub admin_address: Option<SocketAddr>,
 }
@@ -44,17 +47,18 @@ impl Broker {
         // Nobody was killed on a new folder: whoever has the port is somebody else.
         let used_before = config.data_dir().join("format").exists();
         let patience = Duration::from_secs(if used_before { limits::ADDRESS_WAIT_SECONDS } else { 0 });
-        let address = listener::reserve(wanted, patience)
-            .map_err(|error| StartError::Listen { address: wanted, error })?;
+        let shards = config.server.cores.unwrap_or_else(available_cores);
+        let addresses = addresses(&config, wanted, shards)?;
+        let addresses = listener::reserve(&addresses, patience)
+            .map_err(|(address, error)| StartError::Listen { address, error })?;
         let admin = config.admin_address.map(bind_admin).transpose()?;
         let admin_address = admin.as_ref().map(AdminPort::address);
-        let shards = config.server.cores.unwrap_or_else(available_cores);
         let pin = config.server.pin_cores;
         let mut threads = SystemThreads { pin, shards: Vec::new(), admin, control: None };
         let started = Builder::new("start").run(move || async move {
-            let up = bring_up(config, address, shards, &mut threads).await?;
+            let up = bring_up(config, addresses.clone(), shards, &mut threads).await?;
             threads.tell(Phase::Serving);
-            Ok(Broker { up, threads, address, admin_address })
+            Ok(Broker { up, threads, addresses, admin_address })
         });
         started.map_err(StartError::Reactor)?
     }
@@ -81,6 +85,18 @@ impl Broker {
 
 fn bind_admin(address: SocketAddr) -> Result<AdminPort, StartError> {
     AdminPort::bind(address).map_err(|error| StartError::Admin { address, error })
+}
+
+/// Where the shards of a node listen whose listener is at `shared`.
+fn addresses(config: &BrokerConfig, shared: SocketAddr, shards: u32) -> Result<Addresses, StartError> {
+    let mode = config.server.listen;
+    let no_port = || StartError::NoPorts { shared, shards };
+    let told = SocketAddr::new(shared.ip(), config.listeners[0].advertised_port);
+    Addresses::new(told, mode, shards).ok_or_else(no_port)?;
+    if mode == ListenMode::Direct && shards > IDS_PER_NODE {
+        return Err(no_port());
+    }
+    Addresses::new(shared, mode, shards).ok_or_else(no_port)
 }
 
 /// Cores that this process may run on.

@@ -38,12 +38,12 @@ pub(super) fn run(args: &ServerArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// How many shards a broker has; Kafka has none.
+/// How many shards a broker has; none if it is Kafka's, or a shard itself.
 fn shards(cluster: &mut Cluster, node: i32) -> Result<Option<usize>, CliError> {
     let resource = DescribeConfigsResource {
         resource_type: RESOURCE_BROKER,
         resource_name: Str::from(node.to_string()),
-        configuration_keys: Some(vec![Str::from("cores")]),
+        configuration_keys: Some(vec![Str::from("cores"), Str::from("listen")]),
     };
     let connection = cluster.node(node)?;
     if !connection.knows::<DescribeConfigsRequest>() {
@@ -51,8 +51,12 @@ fn shards(cluster: &mut Cluster, node: i32) -> Result<Option<usize>, CliError> {
     }
     let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
     let results = connection.call(&request)?.results;
-    let cores = results.iter().flat_map(|result| &result.configs).find(|config| &*config.name == "cores");
-    Ok(cores.and_then(|config| config.value.as_deref()?.parse().ok()))
+    let value = |name: &str| {
+        let config = results.iter().flat_map(|result| &result.configs).find(|config| &*config.name == name);
+        config.and_then(|config| config.value.as_deref())
+    };
+    let is_shard = value("listen") == Some("direct");
+    Ok(value("cores").filter(|_| !is_shard).and_then(|cores| cores.parse().ok()))
 }
 
 fn print_folders(cluster: &mut Cluster, node: i32, out: &mut impl std::io::Write) -> Result<(), CliError> {

@@ -29,6 +29,23 @@ accepted and named in one warning. What is not built yet is refused by its name:
 Changes marked *while running* are made with `IncrementalAlterConfigs`, for example by
 `kafka-configs.sh --alter --entity-type brokers --entity-default`; *per topic* with `--entity-type topics` or at
 creation. They are durable and stronger than what the broker was started with.
+
+## Two ways to listen
+
+Partitions live on shards, one shard a core. `listen` says how clients find them:
+
+| | `listen=shared` | `listen=direct` |
+|---|---|---|
+| ports | the listener's, for all shards | that as well, and for shard 0, 1, … those that follow it: 9093, 9094, … after 9092 |
+| brokers that clients see | one, with the number `node.id` | one a shard, with the number `node.id` × 1000 + shard: 1000 and 1001 are node 1 with two cores |
+| rack | `broker.rack` | `broker.rack`, or `node-1` for all shards of node 1 |
+| a request for a partition of another shard | is passed to that shard and answered | is refused with the right broker (`NOT_LEADER_OR_FOLLOWER`, `NOT_COORDINATOR`), as by Kafka |
+| connections of a client | one or two | one or two a core |
+
+With `direct` clients do by themselves what the shards do for them otherwise, and no request goes from core to core.
+`bootstrap.servers` stays the listener's port. Ports after it must be free and open to clients; behind a NAT or in a
+container they are mapped in the same order after the port of `advertised.listeners`. Which way is faster for whom, and
+what to look at when changing: [operations.md](operations.md#two-ways-to-listen).
 ";
 
 /// The page.

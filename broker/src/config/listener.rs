@@ -1,9 +1,11 @@
-//! Listener addresses: `name://host:port`, as `listeners` and `advertised.listeners` hold them.
+//! Listener addresses: `name://host:port`, as `listeners` and `advertised.listeners` hold them, and what follows from
+//! them for each shard.
 
 use std::collections::HashSet;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use crate::config::server::ServerSettings;
+use crate::config::server::{ListenMode, ServerSettings};
+use crate::metadata::ids::ShardId;
 
 /// Kafka's protocols; only the first is built.
 const PROTOCOLS: &[&str] = &["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
@@ -19,6 +21,39 @@ pub struct Listener {
     pub advertised_host: String,
     /// The port that clients are told; 0 means the one that was bound.
     pub advertised_port: u16,
+}
+
+/// What a node binds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// Where every shard listens.
+    pub shared: SocketAddr,
+    /// Where each shard listens alone; nothing with `listen=shared`.
+    pub of_shards: Vec<SocketAddr>,
+}
+
+impl Addresses {
+    /// The addresses of so many shards: with `listen=direct` they have the ports that follow the shared one, or any if
+    /// that is any. `None`: there are not so many ports.
+    pub fn new(shared: SocketAddr, mode: ListenMode, shards: u32) -> Option<Addresses> {
+        let of_shard = |shard: u32| {
+            let port = match shared.port() {
+                0 => 0,
+                port => u16::try_from(u32::from(port) + 1 + shard).ok()?,
+            };
+            Some(SocketAddr::new(shared.ip(), port))
+        };
+        let of_shards = match mode {
+            ListenMode::Shared => Vec::new(),
+            ListenMode::Direct => (0..shards).map(of_shard).collect::<Option<_>>()?,
+        };
+        Some(Addresses { shared, of_shards })
+    }
+
+    /// Those that one shard binds.
+    pub fn of(&self, shard: ShardId) -> Vec<SocketAddr> {
+        [self.shared].into_iter().chain(self.of_shards.get(shard.index()).copied()).collect()
+    }
 }
 
 /// A value of a listener setting that cannot be used: the setting, and one clause about the value.
@@ -152,4 +187,20 @@ fn resolve(endpoint: &Endpoint) -> Result<SocketAddr, BadListener> {
     found.ok_or_else(|| {
         bad("listeners", &format!("{host}:{}", endpoint.port), "this host has no address on this machine")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ports_of_shards_follow_the_shared_one() {
+        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let of = |port, mode| Addresses::new(at(port), mode, 3).map(|addresses| addresses.of_shards);
+        assert_eq!(of(9092, ListenMode::Direct), Some(vec![at(9093), at(9094), at(9095)]));
+        assert_eq!(of(0, ListenMode::Direct), Some(vec![at(0); 3]), "the kernel chooses");
+        assert_eq!(of(65532, ListenMode::Direct), Some(vec![at(65533), at(65534), at(65535)]));
+        assert_eq!(of(65533, ListenMode::Direct), None);
+        assert_eq!(of(65533, ListenMode::Shared), Some(Vec::new()));
+    }
 }

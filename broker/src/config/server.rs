@@ -1,6 +1,6 @@
 //! Settings of the node itself: who it is, where it listens, where its data is, how many cores it takes.
 
-use crate::config::definition::{Check, NotBuilt, choice, settings};
+use crate::config::definition::{Check, choice, settings};
 
 choice! {
     /// How clients find the shards of a node.
@@ -36,8 +36,8 @@ settings! {
         "cores" => cores: Option<u32> = None, check: Check::Between(1, 1024);
         /// Whether each shard is pinned to its core.
         "cores.pin" => pin_cores: bool = Some("true");
-        /// shared: one port, a node is one broker. direct: each shard has a port of its own as well.
-        "listen" => listen: ListenMode = Some("shared"), check: Check::OneOf(ListenMode::WORDS),
-            not_built: &[NotBuilt { value: "direct", reason: "a port for each shard is missing" }];
+        /// shared: one port, a node is one broker. direct: each shard has a port of its own as well, those that
+        /// follow the listener's, and is a broker of its own to clients.
+        "listen" => listen: ListenMode = Some("shared"), check: Check::OneOf(ListenMode::WORDS);
     }
 }

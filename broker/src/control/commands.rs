@@ -49,19 +49,19 @@ pub struct NewTopic {
     pub partitions: i32,
     /// How many replicas; −1 is the broker's default, and needed with `assignments`.
     pub replication_factor: i16,
-    /// Which nodes hold which partition, or nothing.
+    /// Which brokers hold which partition, or nothing.
     pub assignments: Vec<Assignment>,
     /// Settings; a value that is null is refused.
     pub configs: Vec<(Str, Option<Str>)>,
 }
 
-/// The nodes of one partition, the leader first.
+/// The brokers of one partition, the leader first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
     /// The partition's index.
     pub partition: i32,
-    /// The nodes.
-    pub nodes: Vec<i32>,
+    /// The brokers.
+    pub brokers: Vec<i32>,
 }
 
 /// A topic that was made, or would be.
@@ -104,7 +104,7 @@ pub struct MorePartitions {
     pub topic: Str,
     /// How many it shall have.
     pub count: i32,
-    /// The nodes of each new partition, the leader first; `None` lets the controller choose.
+    /// The brokers of each new partition, the leader first; `None` lets the controller choose.
     pub assignments: Option<Vec<Vec<i32>>>,
 }
 

@@ -57,9 +57,9 @@ fn find<'a>(image: &'a MetadataImage, alter: &AlterConfigs) -> Result<Resource<'
             Refusal::new(ErrorCode::UnknownTopicOrPartition, text)
         }),
         RESOURCE_BROKER if name.is_empty() => Ok(Resource::Broker(None)),
-        RESOURCE_BROKER => match name.parse().map(NodeId) {
-            Ok(node) if image.node(node).is_some() => Ok(Resource::Broker(Some(node))),
-            Ok(_) => invalid(format!("No broker with id {name} found.")),
+        RESOURCE_BROKER => match name.parse().map(|id| image.place_of_broker(id)) {
+            Ok(Some((node, _))) => Ok(Resource::Broker(Some(node))),
+            Ok(None) => invalid(format!("No broker with id {name} found.")),
             Err(_) => invalid(format!("Node id must be an integer, but it is: {name}")),
         },
         other => invalid(format!(

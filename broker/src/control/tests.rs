@@ -250,7 +250,7 @@ fn manual_assignments_are_checked() {
     let with = |rows: &[(i32, &[i32])]| NewTopic {
         assignments: rows
             .iter()
-            .map(|(partition, nodes)| Assignment { partition: *partition, nodes: nodes.to_vec() })
+            .map(|(partition, nodes)| Assignment { partition: *partition, brokers: nodes.to_vec() })
             .collect(),
         ..topic("m", -1, -1)
     };

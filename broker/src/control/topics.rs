@@ -38,8 +38,16 @@ pub struct Decision<T> {
 
 type Decided<T> = Result<Decision<T>, Refusal>;
 
-/// The nodes of each partition, by index.
-type Replicas = Vec<Vec<NodeId>>;
+/// Where one partition shall be.
+#[derive(Debug, Clone)]
+struct Row {
+    nodes: Vec<NodeId>,
+    /// Named by who asked; else the placement chooses.
+    shard: Option<ShardId>,
+}
+
+/// Where each partition shall be, by index.
+type Replicas = Vec<Row>;
 
 /// Makes one topic under the given id.
 ///
@@ -65,7 +73,8 @@ pub fn create(rules: Rules<'_>, topic: &NewTopic, id: Uuid) -> Decided<CreatedTo
     let overrides = new_overrides(rules, topic)?;
     let shards = placement::place(rules.image, None, replicas.len());
     let mut records = vec![Record::Topic { topic: id.0, name: name.to_owned() }];
-    let (partitions, factor) = (replicas.len() as i32, replicas.first().map_or(0, Vec::len) as i16);
+    let (partitions, factor) =
+        (replicas.len() as i32, replicas.first().map_or(0, |row| row.nodes.len()) as i16);
     records.extend(partition_records(rules.image, id, 0, replicas.into_iter().zip(shards)));
     records.extend(overrides.iter().map(|(name, value)| Record::TopicConfig {
         topic: id.0,
@@ -202,9 +211,11 @@ fn replicas(rules: Rules<'_>, topic: &NewTopic) -> Result<Replicas, Refusal> {
     let mut factor = usize::try_from(factor).unwrap_or(1);
     if factor > nodes {
         if !topic_name::is_internal(&topic.name) {
+            let shards = rules.image.broker_ids().are_shards();
+            let what = if shards { "node(s), of which each broker is a shard, are" } else { "broker(s) are" };
             let text = format!(
                 "Unable to replicate the partition {factor} time(s): The target replication factor of {factor} \
-                 cannot be reached because only {nodes} broker(s) are registered."
+                 cannot be reached because only {nodes} {what} registered."
             );
             return Err(Refusal::new(ErrorCode::InvalidReplicationFactor, text));
         }
@@ -220,7 +231,8 @@ fn spread(image: &MetadataImage, partitions: usize, factor: usize) -> Replicas {
     let nodes: Vec<_> = image.nodes().map(|node| node.id).collect();
     let from = image.next_log().0 as usize;
     let row = |at: usize| {
-        (0..factor.min(nodes.len())).map(|step| nodes[(from + at + step) % nodes.len()]).collect()
+        let steps = 0..factor.min(nodes.len());
+        Row { nodes: steps.map(|step| nodes[(from + at + step) % nodes.len()]).collect(), shard: None }
     };
     (0..partitions).map(row).collect()
 }
@@ -239,13 +251,13 @@ fn manual_replicas(image: &MetadataImage, topic: &NewTopic) -> Result<Replicas, 
     let invalid = |text: String| Refusal::new(ErrorCode::InvalidReplicaAssignment, text);
     let mut rows = BTreeMap::new();
     let mut factor = None;
-    for Assignment { partition, nodes } in &topic.assignments {
+    for Assignment { partition, brokers } in &topic.assignments {
         if rows.contains_key(partition) {
             let text = format!("Found multiple manual partition assignments for partition {partition}");
             return Err(invalid(text));
         }
-        let row = manual(image, nodes, factor)?;
-        factor = Some(row.len());
+        let row = manual(image, brokers, factor)?;
+        factor = Some(row.nodes.len());
         rows.insert(*partition, row);
     }
     if rows.keys().copied().ne(0..rows.len() as i32) {
@@ -254,31 +266,40 @@ fn manual_replicas(image: &MetadataImage, topic: &NewTopic) -> Result<Replicas, 
     Ok(rows.into_values().collect())
 }
 
-fn manual(image: &MetadataImage, nodes: &[i32], factor: Option<usize>) -> Result<Vec<NodeId>, Refusal> {
+fn manual(image: &MetadataImage, brokers: &[i32], factor: Option<usize>) -> Result<Row, Refusal> {
     let invalid = |text: String| Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, text));
-    if nodes.is_empty() {
+    if brokers.is_empty() {
         return invalid("The manual partition assignment includes an empty replica list.".to_owned());
     }
     let mut seen = BTreeSet::new();
-    for &node in nodes {
-        if image.node(NodeId(node)).is_none() {
+    let mut row = Row { nodes: Vec::new(), shard: None };
+    for &broker in brokers {
+        let Some((node, shard)) = image.place_of_broker(broker) else {
             return invalid(format!(
-                "The manual partition assignment includes broker {node}, but no such broker is registered."
+                "The manual partition assignment includes broker {broker}, but no such broker is registered."
+            ));
+        };
+        if !seen.insert(broker) {
+            return invalid(format!(
+                "The manual partition assignment includes the broker {broker} more than once."
             ));
         }
-        if !seen.insert(node) {
+        if row.nodes.contains(&node) {
             return invalid(format!(
-                "The manual partition assignment includes the broker {node} more than once."
+                "The manual partition assignment includes the broker {broker} and another shard of its node, which \
+                 fail together."
             ));
         }
+        row.nodes.push(node);
+        row.shard = row.shard.or(shard);
     }
     match factor {
-        Some(factor) if factor != nodes.len() => invalid(format!(
+        Some(factor) if factor != brokers.len() => invalid(format!(
             "The manual partition assignment includes a partition with {} replica(s), but this is not consistent \
              with previous partitions, which have {factor} replica(s).",
-            nodes.len()
+            brokers.len()
         )),
-        _ => Ok(nodes.iter().map(|&node| NodeId(node)).collect()),
+        _ => Ok(row),
     }
 }
 
@@ -330,15 +351,15 @@ fn partition_records(
     image: &MetadataImage,
     id: Uuid,
     first_index: usize,
-    partitions: impl Iterator<Item = (Vec<NodeId>, ShardId)>,
+    partitions: impl Iterator<Item = (Row, ShardId)>,
 ) -> impl Iterator<Item = Record> {
     let first_log = image.next_log().0;
-    partitions.enumerate().map(move |(at, (replicas, shard))| Record::Partition {
+    partitions.enumerate().map(move |(at, (row, placed))| Record::Partition {
         topic: id.0,
         index: (first_index + at) as i32,
         log: first_log + at as u64,
-        shard: shard.0,
-        replicas: replicas.into_iter().map(|node| node.0).collect(),
+        shard: row.shard.unwrap_or(placed).0,
+        replicas: row.nodes.into_iter().map(|node| node.0).collect(),
         leader_epoch: 0,
     })
 }

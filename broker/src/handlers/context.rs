@@ -10,12 +10,11 @@ use std::sync::Arc;
 use async_channel::Receiver;
 use reactor::Priority;
 use reactor::sync::Notify;
-use wire::kafka::Str;
 
 use crate::config::BrokerConfig;
-use crate::config::listener::Listener;
 use crate::control::ControlClient;
 use crate::coordinator::hosts::GroupHosts;
+use crate::handlers::brokers::Brokers;
 use crate::handlers::fetch_sessions::FetchSessions;
 use crate::handlers::init_producer_id::ProducerIds;
 use crate::handlers::produce::ProduceCall;
@@ -44,27 +43,10 @@ pub struct Context {
     pub config: Arc<BrokerConfig>,
     /// Connections that this shard counts for the node.
     pub connection_counts: ConnectionCounts,
-    /// Where clients are told to connect.
-    pub advertised: Advertised,
+    /// Whom clients are told to connect to.
+    pub brokers: Brokers,
     /// Producer ids that were handed to this shard and not yet given out.
     pub producer_ids: ProducerIds,
-}
-
-/// Host and port as clients are told them.
-#[derive(Debug, Clone)]
-pub struct Advertised {
-    /// Name or address.
-    pub host: Str,
-    /// TCP port.
-    pub port: u16,
-}
-
-impl Advertised {
-    /// What a listener advertises; its port 0 stands for the one that was bound.
-    pub fn new(listener: &Listener, bound: SocketAddr) -> Advertised {
-        let port = if listener.advertised_port == 0 { bound.port() } else { listener.advertised_port };
-        Advertised { host: Str::from(listener.advertised_host.as_str()), port }
-    }
 }
 
 /// Whether the broker stops, and those who want to know at once.

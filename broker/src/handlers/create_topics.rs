@@ -33,7 +33,7 @@ pub async fn handle(
 fn new_topic(topic: CreatableTopic) -> NewTopic {
     let assignment = |assigned: wire::kafka::create_topics::CreatableReplicaAssignment| Assignment {
         partition: assigned.partition_index,
-        nodes: assigned.broker_ids,
+        brokers: assigned.broker_ids,
     };
     NewTopic {
         name: topic.name.detached(),

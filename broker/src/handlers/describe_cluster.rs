@@ -6,7 +6,7 @@ use wire::kafka::Str;
 use wire::kafka::describe_cluster::{DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse};
 use wire::kafka::error_code::ErrorCode;
 
-use super::metadata::{CLUSTER_OPERATIONS, brokers};
+use super::metadata::CLUSTER_OPERATIONS;
 use super::reply::Response;
 use super::table::answer;
 use super::{Context, Incoming, Refusal};
@@ -31,8 +31,8 @@ pub async fn handle(
         return answer(request, &refused);
     }
     let image = context.shard.image();
-    let brokers = brokers(context).into_iter().map(|broker| DescribeClusterBroker {
-        broker_id: broker.node_id,
+    let brokers = context.brokers.all(&image).into_iter().map(|broker| DescribeClusterBroker {
+        broker_id: broker.id,
         host: broker.host,
         port: broker.port,
         rack: broker.rack,
@@ -41,7 +41,7 @@ pub async fn handle(
     let mut answered = DescribeClusterResponse {
         endpoint_type: BROKERS,
         cluster_id: image.cluster_id().clone(),
-        controller_id: image.local_node().0,
+        controller_id: context.brokers.controller(&image),
         brokers: brokers.collect(),
         ..Default::default()
     };

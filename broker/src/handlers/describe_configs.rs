@@ -29,7 +29,7 @@ pub async fn handle(
     let results = body.resources.into_iter().map(|resource| {
         let entries = match resource.resource_type {
             TOPIC => topic(&image, &resource.resource_name),
-            BROKER => broker(&image, &resource.resource_name),
+            BROKER => broker(context, &resource.resource_name),
             other => Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}"))),
         };
         result(resource, entries, Shown { synonyms, documentation })
@@ -45,17 +45,19 @@ fn topic(image: &MetadataImage, name: &str) -> Entries {
     Ok(describe::topic(image, &topic.overrides))
 }
 
-fn broker(image: &MetadataImage, name: &str) -> Entries {
-    let own = image.local_node();
+/// The settings are the node's, so each of its brokers describes all of them.
+fn broker(context: &Context, name: &str) -> Entries {
+    let image = context.shard.image();
     if name.is_empty() {
-        return Ok(describe::broker(image, None));
+        return Ok(describe::broker(&image, None));
     }
-    if name != own.0.to_string() {
-        let message =
-            format!("Unexpected broker id, expected {} or empty string, but received {name}", own.0);
+    let own = context.brokers.of_shard(&image, context.shard.index).id;
+    let told = name.parse().is_ok_and(|id: i32| context.brokers.all(&image).iter().any(|each| each.id == id));
+    if !told {
+        let message = format!("Unexpected broker id, expected {own} or empty string, but received {name}");
         return Err((ErrorCode::InvalidRequest, message));
     }
-    Ok(describe::broker(image, Some(own)))
+    Ok(describe::broker(&image, Some(image.local_node())))
 }
 
 #[derive(Clone, Copy)]

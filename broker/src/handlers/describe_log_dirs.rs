@@ -1,4 +1,4 @@
-//! `DescribeLogDirs`: bytes on disk by partition (KIP-113), asked of every shard.
+//! `DescribeLogDirs`: bytes on disk by partition (KIP-113), asked of every shard of the broker.
 
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
@@ -13,7 +13,6 @@ use wire::kafka::describe_log_dirs::{
 use super::reply::Response;
 use super::table::answer;
 use super::{Context, Incoming, Refusal};
-use crate::metadata::ids::ShardId;
 use crate::shard::PartitionId;
 
 /// Answers a `DescribeLogDirs` request.
@@ -23,8 +22,9 @@ pub async fn handle(
     body: DescribeLogDirsRequest,
 ) -> Result<Response, Refusal> {
     let wanted = wanted(&body);
-    let sizes = (0..context.lane.shards())
-        .map(|shard| context.on_shard(ShardId(shard), |owner| async move { owner.shard.log_sizes().await }));
+    let sizes = context
+        .shards_of_broker()
+        .map(|shard| context.on_shard(shard, |owner| async move { owner.shard.log_sizes().await }));
     let mut topics: BTreeMap<Str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
     let image = context.shard.image();
     for (id, bytes) in join_all(sizes).await.into_iter().flatten().flatten() {

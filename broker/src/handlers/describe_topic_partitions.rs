@@ -10,6 +10,7 @@ use wire::kafka::describe_topic_partitions::{
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::{Str, Uuid};
 
+use super::brokers::Brokers;
 use super::metadata::TOPIC_OPERATIONS;
 use super::reply::Response;
 use super::table::answer;
@@ -48,7 +49,7 @@ pub async fn handle(
             topics.push(unknown(name));
             continue;
         };
-        let described = describe(topic, from, left);
+        let described = describe(&context.brokers, topic, from, left);
         left -= described.partitions.len();
         let reached = from + described.partitions.len() as i32;
         topics.push(described);
@@ -91,23 +92,29 @@ fn failed(name: Str, code: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
     }
 }
 
-fn describe(topic: &Arc<Topic>, from: i32, limit: usize) -> DescribeTopicPartitionsResponseTopic {
+fn describe(
+    brokers: &Brokers,
+    topic: &Arc<Topic>,
+    from: i32,
+    limit: usize,
+) -> DescribeTopicPartitionsResponseTopic {
+    let partitions = topic.partitions.iter().skip(from as usize).take(limit);
     DescribeTopicPartitionsResponseTopic {
         error_code: 0,
         name: Some(topic.name.clone()),
         topic_id: topic.id,
         is_internal: topic.internal,
-        partitions: topic.partitions.iter().skip(from as usize).take(limit).map(partition).collect(),
+        partitions: partitions.map(|each| partition(brokers, each)).collect(),
         topic_authorized_operations: TOPIC_OPERATIONS,
     }
 }
 
-fn partition(partition: &Partition) -> DescribeTopicPartitionsResponsePartition {
-    let replicas: Vec<i32> = partition.replicas.iter().map(|node| node.0).collect();
+fn partition(brokers: &Brokers, partition: &Partition) -> DescribeTopicPartitionsResponsePartition {
+    let replicas = brokers.replicas(partition);
     DescribeTopicPartitionsResponsePartition {
         error_code: 0,
         partition_index: partition.index,
-        leader_id: partition.leader.0,
+        leader_id: brokers.leader(partition),
         leader_epoch: partition.leader_epoch.0,
         replica_nodes: replicas.clone(),
         isr_nodes: replicas,

@@ -13,9 +13,11 @@ use reactor::Instant;
 use wire::kafka::Records;
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::fetch::{
-    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint,
+    PartitionData,
 };
 
+use super::brokers::{Broker, Elsewhere, Leader};
 use super::fetch_sessions::{FetchKey, FetchSpec, Mode, Plan};
 use super::reply::{Part, Response};
 use super::{Context, Incoming, Refusal};
@@ -23,9 +25,13 @@ use crate::metadata::ids::ShardId;
 use crate::shard::PartitionId;
 use crate::shard::partition::{ReadOutcome, ReadSpec};
 
+/// The first versions whose answer names the leader of a partition, and where it listens.
+const LEADERS_FROM: i16 = 12;
+const ENDPOINTS_FROM: i16 = 16;
+
 /// One partition of the request, resolved.
 struct Item {
-    target: Result<(ShardId, ReadSpec), ErrorCode>,
+    target: Result<(ShardId, ReadSpec), Elsewhere>,
 }
 
 /// Answers a fetch request.
@@ -50,7 +56,8 @@ pub async fn handle(
         deadline: reactor::now() + Duration::from_millis(body.max_wait_ms.max(0) as u64),
     };
     let outcomes = poll(context, &items, &limits).await;
-    Ok(answer(context, request, &plan, Isolation::from_wire(body.isolation_level), outcomes))
+    let isolation = Isolation::from_wire(body.isolation_level);
+    Ok(answer(context, request, &plan, isolation, (&items, outcomes)))
 }
 
 /// What a consumer wants to see of transactions (KIP-98).
@@ -73,7 +80,7 @@ struct Limits {
 }
 
 fn resolve(context: &Context, key: &FetchKey, spec: &FetchSpec, version: i16) -> Item {
-    let target = context.shard.resolve(&key.name, key.topic_id, key.partition, version >= 13);
+    let target = context.resolve(&key.name, key.topic_id, key.partition, version >= 13);
     let target = target.map(|target| {
         let read = ReadSpec {
             id: target.id,
@@ -110,7 +117,7 @@ async fn read_all(context: &Rc<Context>, items: &[Item], bytes_max: usize) -> Ve
                 by_shard.entry(*shard).or_default().push((index, *spec));
                 outcomes.push(None);
             }
-            Err(code) => outcomes.push(Some(ReadOutcome::failed(*code))),
+            Err(elsewhere) => outcomes.push(Some(ReadOutcome::failed(elsewhere.code))),
         }
     }
     let shards = by_shard.len();
@@ -188,15 +195,18 @@ fn answer(
     request: &Incoming,
     plan: &Plan,
     isolation: Isolation,
-    outcomes: Vec<ReadOutcome>,
+    (items, outcomes): (&[Item], Vec<ReadOutcome>),
 ) -> Response {
     let version = request.header.api_version;
     let mut external: Vec<Vec<Part>> = Vec::with_capacity(outcomes.len());
     let answers: Vec<PartitionData> = plan
         .partitions
         .iter()
-        .zip(outcomes)
-        .map(|((key, _), outcome)| partition_data(key, outcome, isolation, &mut external))
+        .zip(items.iter().zip(outcomes))
+        .map(|((key, _), (item, outcome))| PartitionData {
+            current_leader: current_leader(item.leader().filter(|_| version >= LEADERS_FROM)),
+            ..partition_data(key, outcome, isolation, &mut external)
+        })
         .collect();
     let mut sessions = context.fetch_sessions.borrow_mut();
     let session_id = match plan.mode {
@@ -222,8 +232,35 @@ fn answer(
             }),
         }
     }
-    let body = FetchResponse { session_id, responses, ..Default::default() };
+    let node_endpoints = if version >= ENDPOINTS_FROM { endpoints(items) } else { Vec::new() };
+    let body = FetchResponse { session_id, responses, node_endpoints, ..Default::default() };
     Response::encode(request.key, &request.header, &body, &mut external)
+}
+
+impl Item {
+    /// The partition's leader, if it is another broker.
+    fn leader(&self) -> Option<&Leader> {
+        self.target.as_ref().err()?.leader.as_deref()
+    }
+}
+
+fn current_leader(leader: Option<&Leader>) -> LeaderIdAndEpoch {
+    leader.map_or_else(LeaderIdAndEpoch::default, |leader| LeaderIdAndEpoch {
+        leader_id: leader.broker.id,
+        leader_epoch: leader.epoch,
+    })
+}
+
+/// Where the leaders listen that the answer names, each once (KIP-951).
+fn endpoints(items: &[Item]) -> Vec<NodeEndpoint> {
+    let mut endpoints: Vec<NodeEndpoint> = Vec::new();
+    for leader in items.iter().filter_map(Item::leader) {
+        if endpoints.iter().all(|known| known.node_id != leader.broker.id) {
+            let Broker { id, host, port, rack } = leader.broker.clone();
+            endpoints.push(NodeEndpoint { node_id: id, host, port, rack });
+        }
+    }
+    endpoints
 }
 
 fn partition_data(

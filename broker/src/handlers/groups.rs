@@ -42,6 +42,9 @@ where
     Fut: Future<Output = Result<T, ErrorCode>> + 'static,
 {
     let (shard, index) = home(context, group)?;
+    if !context.answers_for(shard) {
+        return Err(ErrorCode::NotCoordinator);
+    }
     context
         .on_shard(shard, move |owner| async move {
             let host = owner.groups.get(index).ok_or(ErrorCode::NotCoordinator)?;
@@ -167,15 +170,15 @@ pub async fn describe(
     answer(request, &DescribeGroupsResponse { groups, ..Default::default() })
 }
 
-/// Answers a `ListGroups` request: every shard lists what it hosts.
+/// Answers a `ListGroups` request: every shard lists what it hosts, if it is not a broker of its own.
 pub async fn list(
     context: &Rc<Context>,
     request: &Incoming,
     body: ListGroupsRequest,
 ) -> Result<Response, Refusal> {
-    let lists = (0..context.lane.shards()).map(|shard| {
+    let lists = context.shards_of_broker().map(|shard| {
         let body = body.clone();
-        context.on_shard(ShardId(shard), move |owner| async move {
+        context.on_shard(shard, move |owner| async move {
             let mut listed = Vec::new();
             for host in owner.groups.all() {
                 listed.extend(host.look(|groups, _| groups.list(&body))?);

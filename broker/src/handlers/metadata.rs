@@ -1,4 +1,4 @@
-//! `Metadata`: this node, and topics with their partitions; creates topics on first use where that is allowed.
+//! `Metadata`: the brokers, and topics with their partitions; creates topics on first use where that is allowed.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -10,6 +10,7 @@ use wire::kafka::metadata::{
     MetadataResponsePartition, MetadataResponseTopic,
 };
 
+use super::brokers::{Broker, Brokers};
 use super::reply::Response;
 use super::table::answer;
 use super::{Context, Incoming, Refusal, auto_create};
@@ -32,7 +33,7 @@ pub async fn handle(
     let topics = match &asked {
         None => {
             let image = context.shard.image();
-            image.topics().map(describe).collect()
+            image.topics().map(|topic| describe(&context.brokers, topic)).collect()
         }
         Some(asked) => {
             if body.allow_auto_topic_creation {
@@ -48,13 +49,14 @@ pub async fn handle(
             let image = context.shard.image();
             let mut seen = HashSet::new();
             let once = asked.iter().filter(|topic| seen.insert((topic.name.clone(), topic.topic_id)));
-            once.map(|topic| find(&image, topic)).collect()
+            once.map(|topic| find(&context.brokers, &image, topic)).collect()
         }
     };
+    let image = context.shard.image();
     let mut answered = MetadataResponse {
-        brokers: brokers(context),
-        cluster_id: Some(context.shard.image().cluster_id().clone()),
-        controller_id: context.shard.image().local_node().0,
+        brokers: context.brokers.all(&image).into_iter().map(told).collect(),
+        cluster_id: Some(image.cluster_id().clone()),
+        controller_id: context.brokers.controller(&image),
         topics,
         ..Default::default()
     };
@@ -69,19 +71,11 @@ pub async fn handle(
     answer(request, &answered)
 }
 
-/// This node, as clients are told of it.
-pub fn brokers(context: &Context) -> Vec<MetadataResponseBroker> {
-    let image = context.shard.image();
-    let rack = image.node(image.local_node()).and_then(|node| node.rack.clone());
-    vec![MetadataResponseBroker {
-        node_id: image.local_node().0,
-        host: context.advertised.host.clone(),
-        port: i32::from(context.advertised.port),
-        rack,
-    }]
+fn told(Broker { id, host, port, rack }: Broker) -> MetadataResponseBroker {
+    MetadataResponseBroker { node_id: id, host, port, rack }
 }
 
-fn find(image: &MetadataImage, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
+fn find(brokers: &Brokers, image: &MetadataImage, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
     // An id wins over a name: Java's client sends an empty name beside it.
     if !asked.topic_id.is_zero() {
         return image.topic_by_id(&asked.topic_id).map_or_else(
@@ -90,7 +84,7 @@ fn find(image: &MetadataImage, asked: &MetadataRequestTopic) -> MetadataResponse
                 topic_id: asked.topic_id,
                 ..Default::default()
             },
-            describe,
+            |topic| describe(brokers, topic),
         );
     }
     let Some(name) = &asked.name else {
@@ -105,7 +99,7 @@ fn find(image: &MetadataImage, asked: &MetadataRequestTopic) -> MetadataResponse
             name: Some(name.clone()),
             ..Default::default()
         },
-        describe,
+        |topic| describe(brokers, topic),
     )
 }
 
@@ -116,23 +110,23 @@ fn unknown_name(name: &str) -> ErrorCode {
     }
 }
 
-fn describe(topic: &Arc<Topic>) -> MetadataResponseTopic {
+fn describe(brokers: &Brokers, topic: &Arc<Topic>) -> MetadataResponseTopic {
     MetadataResponseTopic {
         error_code: 0,
         name: Some(topic.name.clone()),
         topic_id: topic.id,
         is_internal: topic.internal,
-        partitions: topic.partitions.iter().map(partition).collect(),
+        partitions: topic.partitions.iter().map(|each| partition(brokers, each)).collect(),
         ..Default::default()
     }
 }
 
-fn partition(partition: &Partition) -> MetadataResponsePartition {
-    let replicas: Vec<i32> = partition.replicas.iter().map(|node| node.0).collect();
+fn partition(brokers: &Brokers, partition: &Partition) -> MetadataResponsePartition {
+    let replicas = brokers.replicas(partition);
     MetadataResponsePartition {
         error_code: 0,
         partition_index: partition.index,
-        leader_id: partition.leader.0,
+        leader_id: brokers.leader(partition),
         leader_epoch: partition.leader_epoch.0,
         replica_nodes: replicas.clone(),
         isr_nodes: replicas,

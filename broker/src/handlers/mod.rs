@@ -7,6 +7,7 @@
 pub mod alter_configs;
 pub mod api_versions;
 pub mod auto_create;
+pub mod brokers;
 pub mod context;
 pub mod create_partitions;
 pub mod create_topics;

@@ -22,7 +22,7 @@ where
     F: FnOnce(Rc<Partition>) -> Fut + Send + 'static,
     Fut: Future<Output = Result<T, ErrorCode>> + 'static,
 {
-    let target = context.shard.resolve(topic, Uuid::ZERO, index, false)?;
+    let target = context.resolve(topic, Uuid::ZERO, index, false).map_err(|elsewhere| elsewhere.code)?;
     context
         .on_shard(target.shard, move |owner| async move {
             let partition = owner.shard.partition(target.id).ok_or(ErrorCode::NotLeaderOrFollower)?;

@@ -12,12 +12,13 @@ use reactor::{Instant, Priority};
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::header::RequestHeader;
 use wire::kafka::produce::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceRequest, ProduceResponse,
-    TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceResponse,
 };
 use wire::kafka::{ApiKey, Message};
 use wire::kafka::{Str, Uuid};
 
+use super::brokers::{Broker, Elsewhere, Leader};
 use super::reply::Response;
 use super::{Context, Incoming, Refusal};
 use crate::config::store::RecordValidation;
@@ -26,6 +27,9 @@ use crate::shard::partition::{AppendError, Appended, Partition};
 use crate::shard::shard::Target;
 use crate::shard::validate::{self, Checked, Depth, FoundIn, Rejection};
 use crate::shard::{Acks, PartitionId};
+
+/// The first version whose answer names the leader.
+const LEADERS_FROM: i16 = 10;
 
 /// Appends for partitions of one other shard.
 pub struct ProduceCall {
@@ -65,6 +69,8 @@ struct PartitionError {
     records: Vec<(i32, String)>,
     /// -1 unless the log judged the batch.
     log_start_offset: i64,
+    /// Who leads the partition, when the client asked another broker.
+    leader: Option<Box<Leader>>,
 }
 
 struct RemoteCall {
@@ -98,7 +104,7 @@ pub async fn begin(context: &Rc<Context>, mut request: Incoming) -> Result<Optio
     for topic in body.topic_data {
         let mut slots = Vec::with_capacity(topic.partition_data.len());
         for data in topic.partition_data {
-            let id = context.shard.resolve(&topic.name, topic.topic_id, data.index, version >= 13);
+            let id = context.resolve(&topic.name, topic.topic_id, data.index, version >= 13);
             let slot = staging.stage(id, data.records, version).await;
             slots.push((data.index, slot));
         }
@@ -132,16 +138,16 @@ impl<'a> Staging<'a> {
 
     async fn stage(
         &mut self,
-        target: Result<Target, ErrorCode>,
+        target: Result<Target, Elsewhere>,
         records: Option<bytes::Bytes>,
         version: i16,
     ) -> Slot {
         if self.acks.is_none() {
-            return Slot::failed(ErrorCode::InvalidRequiredAcks);
+            return Slot::failed(ErrorCode::InvalidRequiredAcks.into());
         }
         let target = match target {
             Ok(target) => target,
-            Err(code) => return Slot::failed(code),
+            Err(elsewhere) => return Slot::failed(elsewhere),
         };
         let depth = match self.context.config.store.record_validation {
             RecordValidation::Full => Depth::Records,
@@ -155,7 +161,7 @@ impl<'a> Staging<'a> {
             return self.defer(target.shard, target.id, checked);
         }
         let Some(partition) = self.context.shard.partition(target.id) else {
-            return Slot::failed(ErrorCode::NotLeaderOrFollower);
+            return Slot::failed(ErrorCode::NotLeaderOrFollower.into());
         };
         match partition.append(&checked).await {
             Ok(appended) => {
@@ -179,7 +185,13 @@ impl<'a> Staging<'a> {
                 self.context.on_shard(target.shard, start).await.unwrap_or(-1)
             }
         };
-        Slot::Known(Err(PartitionError { code, message: Some(message), records, log_start_offset }))
+        Slot::Known(Err(PartitionError {
+            code,
+            message: Some(message),
+            records,
+            log_start_offset,
+            leader: None,
+        }))
     }
 
     fn defer(&mut self, shard: ShardId, id: PartitionId, checked: Checked) -> Slot {
@@ -209,8 +221,9 @@ impl<'a> Staging<'a> {
 }
 
 impl Slot {
-    fn failed(code: ErrorCode) -> Slot {
-        Slot::Known(Err(PartitionError { code, message: None, records: Vec::new(), log_start_offset: -1 }))
+    fn failed(Elsewhere { code, leader }: Elsewhere) -> Slot {
+        let records = Vec::new();
+        Slot::Known(Err(PartitionError { code, message: None, records, log_start_offset: -1, leader }))
     }
 
     fn append_failed(failed: &Failed) -> Slot {
@@ -225,6 +238,7 @@ impl PartitionError {
             message: error.message(),
             records: Vec::new(),
             log_start_offset: *log_start_offset,
+            leader: None,
         }
     }
 }
@@ -319,6 +333,7 @@ impl ProduceReply {
             call.wait().await;
         }
         let mut responses = Vec::with_capacity(self.topics.len());
+        let mut leaders = Leaders::default();
         for TopicSlots { name, topic_id, slots } in self.topics {
             let mut partition_responses = Vec::with_capacity(slots.len());
             for (index, slot) in slots {
@@ -329,12 +344,36 @@ impl ProduceReply {
                     }
                     Slot::Remote { call, index } => self.calls[call].outcome(index),
                 };
-                partition_responses.push(partition_response(index, result));
+                let leader = match &result {
+                    Err(error) if self.header.api_version >= LEADERS_FROM => {
+                        leaders.note(error.leader.as_deref())
+                    }
+                    _ => LeaderIdAndEpoch::default(),
+                };
+                let response = partition_response(index, result);
+                partition_responses.push(PartitionProduceResponse { current_leader: leader, ..response });
             }
             responses.push(TopicProduceResponse { name, topic_id, partition_responses });
         }
-        let body = ProduceResponse { responses, ..Default::default() };
+        let body = ProduceResponse { responses, node_endpoints: leaders.endpoints, ..Default::default() };
         Response::encode(ApiKey::Produce, &self.header, &body, &mut [])
+    }
+}
+
+/// Leaders that an answer names, each once (KIP-951).
+#[derive(Default)]
+struct Leaders {
+    endpoints: Vec<NodeEndpoint>,
+}
+
+impl Leaders {
+    fn note(&mut self, leader: Option<&Leader>) -> LeaderIdAndEpoch {
+        let Some(Leader { broker, epoch }) = leader else { return LeaderIdAndEpoch::default() };
+        if self.endpoints.iter().all(|known| known.node_id != broker.id) {
+            let Broker { id, host, port, rack } = broker.clone();
+            self.endpoints.push(NodeEndpoint { node_id: id, host, port, rack });
+        }
+        LeaderIdAndEpoch { leader_id: broker.id, leader_epoch: *epoch }
     }
 }
 

@@ -13,6 +13,9 @@ use storage::types::{LeaderEpoch, LogId};
 use wire::kafka::{Str, Uuid};
 
 use crate::config::Settings;
+use crate::config::definition::Setting as _;
+use crate::config::server::ListenMode;
+use crate::metadata::broker_ids::BrokerIds;
 use crate::metadata::ids::{NodeId, ShardId};
 use crate::metadata::records::EndpointRecord;
 use crate::metadata::topic_config::{Layers, Overrides, TopicConfig};
@@ -191,6 +194,19 @@ impl MetadataImage {
     /// What this node was started with.
     pub fn settings(&self) -> &Arc<Settings> {
         &self.local.settings
+    }
+
+    /// How brokers are numbered.
+    pub fn broker_ids(&self) -> BrokerIds {
+        let mode = ListenMode::read(self.local.settings.text("listen"));
+        BrokerIds::new(mode.unwrap_or(ListenMode::Shared))
+    }
+
+    /// The node, and the shard if that is a broker of its own, of a broker that exists.
+    pub fn place_of_broker(&self, id: i32) -> Option<(NodeId, Option<ShardId>)> {
+        let (node, shard) = self.broker_ids().place(id)?;
+        let shards = self.node(node)?.shards;
+        shard.is_none_or(|shard| shard.0 < shards).then_some((node, shard))
     }
 
     /// All nodes, by number.

@@ -4,6 +4,7 @@
 //! Shards read images and nothing else. Decisions about new records are the control plane's.
 
 pub mod apply;
+pub mod broker_ids;
 pub mod describe;
 pub mod ids;
 pub mod image;

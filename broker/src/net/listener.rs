@@ -8,6 +8,7 @@ use std::time::Duration;
 use reactor::{ListenOptions, Priority, TcpListener, TcpStream};
 use tracing::{info, warn};
 
+use crate::config::listener::Addresses;
 use crate::handlers::Context;
 use crate::limits;
 use crate::metrics::Closed;
@@ -15,13 +16,33 @@ use crate::net::admission::{self, Admitted, Pace};
 use crate::net::connection;
 use crate::net::connections::Connections;
 
-/// Finds out whether the address is free, and which port "any" is. The shards' own listeners share their port, so
+/// Finds out whether the addresses are free, and which port "any" is. The shards' own listeners share their port, so
 /// without this a second broker would quietly take half of the first one's connections.
 ///
 /// The kernel takes the rings of a killed process apart after the process is gone, and the sockets in them with it: a
 /// broker that is started again at once finds its own port taken, for milliseconds or, on a machine without a core to
 /// spare, for seconds; `patience` is how long it waits.
-pub fn reserve(address: SocketAddr, patience: Duration) -> std::io::Result<SocketAddr> {
+///
+/// # Errors
+/// The address that cannot be had, and why.
+pub fn reserve(wanted: &Addresses, patience: Duration) -> Result<Addresses, (SocketAddr, std::io::Error)> {
+    let hold = |address: SocketAddr| hold(address, patience).map_err(|error| (address, error));
+    let bound =
+        |socket: &std::net::TcpListener, address| socket.local_addr().map_err(|error| (address, error));
+    let shared = hold(wanted.shared)?;
+    let of_shards = wanted.of_shards.iter().map(|address| hold(*address)).collect::<Result<Vec<_>, _>>()?;
+    // All are held until all are known, or the kernel might choose one twice.
+    Ok(Addresses {
+        shared: bound(&shared, wanted.shared)?,
+        of_shards: of_shards
+            .iter()
+            .zip(&wanted.of_shards)
+            .map(|(socket, address)| bound(socket, *address))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn hold(address: SocketAddr, patience: Duration) -> std::io::Result<std::net::TcpListener> {
     let mut told = false;
     let deadline = reactor::now() + patience;
     loop {
@@ -32,12 +53,12 @@ pub fn reserve(address: SocketAddr, patience: Duration) -> std::io::Result<Socke
                 }
                 std::thread::sleep(Duration::from_millis(5));
             }
-            bound => return bound?.local_addr(),
+            bound => return bound,
         }
     }
 }
 
-/// Binds this shard's own listener. All shards share the port; the kernel spreads connections over them.
+/// Binds a listener of this shard. All shards share the shared port; the kernel spreads connections over them.
 pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(address, &ListenOptions { reuse_port: true, backlog: limits::LISTEN_BACKLOG })
 }
@@ -58,14 +79,18 @@ async fn serve(
 }
 
 /// Accepts until the listener is closed.
-pub async fn accept(context: Rc<Context>, listener: Rc<TcpListener>, connections: Rc<Connections>) {
-    let pace = Pace::of(context.config.network.max_connection_creation_rate, context.lane.shards());
+pub async fn accept(
+    context: Rc<Context>,
+    listener: Rc<TcpListener>,
+    pace: Rc<Option<Pace>>,
+    connections: Rc<Connections>,
+) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let metrics = &context.shard.metrics;
                 metrics.connections_accepted.add(1);
-                if let Some(pace) = &pace {
+                if let Some(pace) = pace.as_ref() {
                     pace.next(&context).await;
                 }
                 let admitted = admission::enter(&context).await;

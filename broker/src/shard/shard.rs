@@ -8,6 +8,7 @@ use futures_channel::oneshot;
 use futures_util::future::{Either, select, select_all};
 use indexmap::IndexMap;
 use reactor::Instant;
+use storage::types::LeaderEpoch;
 use storage::{ReadPart, Store};
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::types::{Str, Uuid};
@@ -40,6 +41,8 @@ pub struct Target {
     pub id: PartitionId,
     /// Owner.
     pub shard: ShardId,
+    /// Of the owner's leadership.
+    pub leader_epoch: LeaderEpoch,
     /// Of the topic.
     pub config: Arc<TopicConfig>,
 }
@@ -119,6 +122,7 @@ impl Shard {
         Ok(Target {
             id: PartitionId { topic: topic.id, index },
             shard: partition.shard,
+            leader_epoch: partition.leader_epoch,
             config: topic.config.clone(),
         })
     }

@@ -1,6 +1,5 @@
 //! The order of a start, whoever runs the threads: the operating system, or a simulation.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_channel::{Receiver, Sender, bounded};
@@ -9,11 +8,14 @@ use storage::DataDir;
 use super::layout;
 use super::on_shard::{Recovered, ShardSetup};
 use crate::config::BrokerConfig;
+use crate::config::listener::Addresses;
 use crate::control::{Control, ControlClient, ControlOptions, Loaded};
 use crate::error::StartError;
-use crate::handlers::context::{Advertised, Call};
+use crate::handlers::brokers::Brokers;
+use crate::handlers::context::Call;
 use crate::handlers::produce::ProduceCall;
 use crate::limits;
+use crate::metadata::broker_ids::BrokerIds;
 use crate::metadata::ids::ShardId;
 use crate::runtime::mesh::mesh;
 
@@ -55,14 +57,14 @@ struct Steps {
     listening: Receiver<Result<(), StartError>>,
 }
 
-/// Starts a broker and returns when clients can connect at `address`. Runs on any reactor; its first part, opening the
+/// Starts a broker and returns when clients can connect at `addresses`. Runs on any reactor; its first part, opening the
 /// metadata log, holds that.
 ///
 /// # Errors
 /// Whatever does not let it start. What was started by then ends by itself.
 pub(super) async fn bring_up(
     config: BrokerConfig,
-    address: SocketAddr,
+    addresses: Addresses,
     shards: u32,
     threads: &mut impl Threads,
 ) -> Result<Up, StartError> {
@@ -75,7 +77,7 @@ pub(super) async fn bring_up(
     }
     let mut control = Control::open(loaded)?;
     let (client, image) = (control.client(), Arc::clone(control.image()));
-    let (setups, stops, steps) = shard_setups(&config, &data_dir, &mut control, address, shards)?;
+    let (setups, stops, steps) = shard_setups(&config, &data_dir, &mut control, &addresses, shards)?;
     threads.start_control(control)?;
     layout::hand_over(&config, &data_dir, &image).await?;
     for setup in setups {
@@ -92,12 +94,13 @@ fn shard_setups(
     config: &Arc<BrokerConfig>,
     data_dir: &DataDir,
     control: &mut Control,
-    address: SocketAddr,
+    addresses: &Addresses,
     count: u32,
 ) -> Result<Shards, StartError> {
     let (recovered_tx, recovered) = bounded(count as usize);
     let (listening_tx, listening) = bounded(count as usize);
     let (mut setups, mut stops, mut listen) = (Vec::new(), Vec::new(), Vec::new());
+    let brokers = Brokers::new(BrokerIds::new(config.server.listen), &config.listeners[0], addresses);
     let lanes = mesh::<Call>(count, limits::MESH_CALLS_MAX);
     let produce_lanes = mesh::<ProduceCall>(count, limits::MESH_CALLS_MAX);
     for (index, (lane, produce_lane)) in (0..count).zip(lanes.into_iter().zip(produce_lanes)) {
@@ -113,8 +116,8 @@ fn shard_setups(
             asks: control.asks(ShardId(index)).ok_or(StartError::ShardEnded)?,
             produce_lane,
             lane,
-            address,
-            advertised: Advertised::new(&config.listeners[0], address),
+            addresses: addresses.of(ShardId(index)),
+            brokers: brokers.clone(),
             recovered: recovered_tx.clone(),
             listen: listen_rx,
             listening: listening_tx.clone(),

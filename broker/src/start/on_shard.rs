@@ -19,7 +19,8 @@ use crate::control::{ControlClient, ImageUpdate};
 use crate::coordinator::GroupPolicy;
 use crate::coordinator::hosts::GroupHosts;
 use crate::error::StartError;
-use crate::handlers::context::{self, Advertised, Call, Context, Stopping};
+use crate::handlers::brokers::Brokers;
+use crate::handlers::context::{self, Call, Context, Stopping};
 use crate::handlers::fetch_sessions::FetchSessions;
 use crate::handlers::init_producer_id::ProducerIds;
 use crate::handlers::produce::{self, ProduceCall};
@@ -28,6 +29,7 @@ use crate::metadata::ids::ShardId;
 use crate::metadata::image::{MetadataImage, Topic, TopicChange};
 use crate::metadata::topic_name::OFFSETS_TOPIC;
 use crate::metrics::Ask;
+use crate::net::admission::Pace;
 use crate::net::connections::{self, Connections};
 use crate::net::listener;
 use crate::runtime::mesh::Mesh;
@@ -47,8 +49,8 @@ pub(super) struct ShardSetup {
     pub(super) asks: Receiver<Ask>,
     pub(super) produce_lane: Mesh<ProduceCall>,
     pub(super) lane: Mesh<Call>,
-    pub(super) address: SocketAddr,
-    pub(super) advertised: Advertised,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) brokers: Brokers,
     pub(super) recovered: Sender<(ShardId, Result<Recovered, StartError>)>,
     pub(super) listen: Receiver<()>,
     pub(super) listening: Sender<Result<(), StartError>>,
@@ -95,19 +97,31 @@ pub(super) async fn run(setup: ShardSetup) {
     if listen.recv().await.is_err() {
         return;
     }
-    let address = setup.address;
-    let listener = match listener::bind(address) {
-        Ok(listener) => Rc::new(listener),
+    let listeners = match bind_all(&setup.addresses) {
+        Ok(listeners) => listeners,
         Err(error) => {
-            let _ = listening.send(Err(StartError::Listen { address, error })).await;
+            let _ = listening.send(Err(error)).await;
             return;
         }
     };
     let _ = listening.send(Ok(())).await;
-    let accepting = listener::accept(context.clone(), listener.clone(), connections.clone());
-    reactor::spawn(Priority::Latency, "accept", accepting).detach();
+    let rate = context.config.network.max_connection_creation_rate;
+    let pace = Rc::new(Pace::of(rate, context.lane.shards()));
+    for listener in &listeners {
+        let accepting =
+            listener::accept(context.clone(), listener.clone(), pace.clone(), connections.clone());
+        reactor::spawn(Priority::Latency, "accept", accepting).detach();
+    }
     let _ = stop.recv().await;
-    shut_down(&context, &listener, &connections).await;
+    shut_down(&context, &listeners, &connections).await;
+}
+
+fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<Rc<TcpListener>>, StartError> {
+    let bind = |address: &SocketAddr| match listener::bind(*address) {
+        Ok(listener) => Ok(Rc::new(listener)),
+        Err(error) => Err(StartError::Listen { address: *address, error }),
+    };
+    addresses.iter().map(bind).collect()
 }
 
 /// Opens the store, which replays the commit log, and takes the partitions that the image places here.
@@ -132,7 +146,7 @@ async fn recover(setup: &ShardSetup) -> Result<(Rc<Context>, Recovered), StartEr
         fetch_sessions: RefCell::new(FetchSessions::new(slots)),
         config: Arc::clone(config),
         connection_counts: ConnectionCounts::default(),
-        advertised: setup.advertised.clone(),
+        brokers: setup.brokers.clone(),
         producer_ids: ProducerIds::default(),
         stopping: Stopping::default(),
     });
@@ -259,8 +273,10 @@ fn serve_lanes(context: &Rc<Context>) {
 }
 
 /// Stops accepting, answers what is in flight, then writes back and checkpoints.
-async fn shut_down(context: &Context, listener: &TcpListener, connections: &Connections) {
-    listener.close();
+async fn shut_down(context: &Context, listeners: &[Rc<TcpListener>], connections: &Connections) {
+    for listener in listeners {
+        listener.close();
+    }
     context.stopping.begin();
     connections.stop_reading();
     context.groups.stop_all();

@@ -94,7 +94,8 @@ impl Broker {
     pub async fn start(config: BrokerConfig, address: SocketAddr, shards: u32) -> Result<Broker, StartError> {
         let running = Rc::new(Running::default());
         let mut threads = SimulatedThreads(running.clone());
-        let up = bring_up(config, address, shards, &mut threads).await?;
+        let addresses = super::addresses(&config, address, shards)?;
+        let up = bring_up(config, addresses, shards, &mut threads).await?;
         Ok(Broker { up, running })
     }
 

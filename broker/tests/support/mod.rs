@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod faults;
+pub mod figures;
 pub mod records;
 
 use std::collections::BTreeSet;
@@ -283,13 +284,19 @@ fn cores_of(setting: &str) -> Option<u32> {
 
 /// A port that nobody listened on a moment ago, below those that the system gives to outgoing connections: one of
 /// these could take it while a killed broker is away, and a client that connects to it could even meet itself.
+///
+/// With `listen=direct` the shards have the ports that follow, so these are kept free too.
 fn free_port() -> u16 {
-    let start = u16::try_from(std::process::id() % 1000).unwrap() * 10;
-    (0..10_000)
-        .map(|step| 20_000 + (start + step) % 10_000)
-        .find(|port| TAKEN.lock().unwrap().insert(*port) && TcpListener::bind(("127.0.0.1", *port)).is_ok())
+    let start = u16::try_from(std::process::id() % 1000).unwrap() * PORTS_EACH;
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    (0..1000)
+        .map(|step| 20_000 + (start + step * PORTS_EACH) % 10_000)
+        .find(|port| TAKEN.lock().unwrap().insert(*port) && (*port..port + PORTS_EACH).all(is_free))
         .expect("a free port")
 }
+
+/// One for the node, and one for each shard of the most that a test uses.
+const PORTS_EACH: u16 = 10;
 
 /// Ports given out by this process.
 static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());

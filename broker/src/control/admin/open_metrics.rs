@@ -202,8 +202,8 @@ fn requests(page: &mut Page<'_>, shards: &[ShardView]) -> fmt::Result {
         errors.into_iter().map(|((key, code), count)| (vec![label(key), ("error", error_name(code))], count)),
     )?;
     page.counter(
-        Name("corelane_mesh_calls", None, "Calls from one shard to another"),
-        one(sum(shards, |counters| counters.hops)),
+        Name("corelane_mesh_calls", None, "Calls that the shard sent to others for requests of its clients"),
+        each(shards, |shard| shard.last.counters.hops),
     )?;
     page.gauge(
         Name("corelane_mesh_queued", None, "Calls of other shards that wait at this one"),

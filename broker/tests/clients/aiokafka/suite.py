@@ -12,7 +12,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import OffsetAndMetadata
 
 sys.path.append(str(Path(__file__).parent.parent / "kafka-python"))
-from records import BOOTSTRAP, CODECS, PATIENCE_S, RUN, Checks, Record, compare, numbers, shapes  # noqa: E402
+from records import BOOTSTRAP, BROKERS, CODECS, PATIENCE_S, RUN, Checks, Record, compare, numbers, shapes  # noqa: E402
 
 logging.disable(logging.CRITICAL)
 
@@ -69,7 +69,7 @@ class Suite:
 
     async def describe_cluster(self):
         description = await self.admin.describe_cluster()
-        assert len(description["brokers"]) == 1 and description["cluster_id"], description
+        assert len(description["brokers"]) == BROKERS and description["cluster_id"], description
 
     async def topics(self):
         t = await self.topic("admin", 3)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 PATIENCE_S = 20
 BOOTSTRAP = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("BOOTSTRAP", "127.0.0.1:9092")
+# How many brokers the cluster has.
+BROKERS = int(os.environ.get("BROKERS", "1"))
 RUN = format(int(time.time() * 1000), "x")
 CODECS = [None, "gzip", "snappy", "lz4", "zstd"]
 

@@ -8,7 +8,7 @@ from kafka import errors
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.structs import OffsetAndMetadata
 
-from records import BOOTSTRAP, CODECS, PATIENCE_S, RUN, Checks, Record, compare, numbers, raises, shapes
+from records import BOOTSTRAP, BROKERS, CODECS, PATIENCE_S, RUN, Checks, Record, compare, numbers, raises, shapes
 
 logging.disable(logging.CRITICAL)
 admin = KafkaAdminClient(bootstrap_servers=BOOTSTRAP)
@@ -83,7 +83,7 @@ def read_all(t, partitions, count, **config):
 
 def describe_cluster():
     description = admin.describe_cluster()
-    assert len(description["brokers"]) == 1 and description["cluster_id"], description
+    assert len(description["brokers"]) == BROKERS and description["cluster_id"], description
 
 
 def topics():

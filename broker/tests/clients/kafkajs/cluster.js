@@ -8,6 +8,8 @@ const snappy = require('kafkajs-snappy')
 const PATIENCE_MS = 20000
 const run = Date.now().toString(36)
 const broker = process.argv[2] || process.env.BOOTSTRAP || '127.0.0.1:9092'
+// How many brokers the cluster has.
+const brokerCount = Number(process.env.BROKERS || 1)
 
 CompressionCodecs[CompressionTypes.Snappy] = snappy
 
@@ -158,5 +160,6 @@ function compare(sent, got) {
 }
 
 module.exports = {
-  admin, bytes, compare, CompressionTypes, eventually, kafka, led, Member, name, pause, readAll, send, shapes, topic,
+  admin, brokerCount, bytes, compare, CompressionTypes, eventually, kafka, led, Member, name, pause, readAll, send, shapes,
+  topic,
 }

@@ -56,7 +56,7 @@ final class AdminChecks {
     private void describeCluster() throws Exception {
         DescribeClusterResult result = admin.describeCluster();
         Checks.that(!result.clusterId().get().isEmpty(), "cluster id");
-        Checks.same(1, result.nodes().get().size(), "nodes");
+        Checks.same(Cluster.BROKERS, result.nodes().get().size(), "nodes");
         Checks.that(result.nodes().get().contains(result.controller().get()), "the controller is a node");
     }
 

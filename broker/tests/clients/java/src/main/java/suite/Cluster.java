@@ -24,6 +24,8 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 /** The broker under test and what the suite remembers of the records it sent there. */
 final class Cluster {
+    /** How many brokers the cluster has. */
+    static final int BROKERS = Integer.parseInt(System.getenv().getOrDefault("BROKERS", "1"));
     static final Duration PATIENCE = Duration.ofSeconds(20);
 
     /** A record and where the broker said it went; {@code acked} is null for acks=0. */
