@@ -224,6 +224,37 @@ fn requests_hop_when_a_node_is_a_broker() {
 }
 
 #[test]
+fn a_fetch_that_waits_is_one_call_to_the_shard_that_owns_all_and_two_to_one_that_owns_a_part() {
+    let broker = Broker::spawn(&[]);
+    let admin = Admin::new(&broker);
+    let (one, both) = (admin.create("one", 1), admin.create("both", 2));
+    let mut seen = BTreeSet::new();
+    // The kernel chooses the shard of each connection.
+    for _ in 0..24 {
+        let calls = [(&one, 1), (&both, 2)].map(|(topic, partitions)| {
+            let asked =
+                |partition| FetchPartition { partition, partition_max_bytes: 1 << 20, ..Default::default() };
+            let partitions = (0..partitions).map(asked).collect();
+            let topic = FetchTopic { topic: Str::from(topic.as_str()), partitions, ..Default::default() };
+            let fetch = FetchRequest {
+                max_wait_ms: 50,
+                min_bytes: 1,
+                max_bytes: 1 << 20,
+                topics: vec![topic],
+                ..Default::default()
+            };
+            let before = figures::sum(&broker, HOPS);
+            let answer = Client::to(broker.bootstrap()).ask(4, &fetch);
+            assert!(answer.responses[0].partitions.iter().all(|each| each.error_code == 0));
+            (figures::sum(&broker, HOPS) - before) as u32
+        });
+        assert!(calls[0] <= 1 && calls[1] == 2, "{calls:?}");
+        seen.insert(calls[0]);
+    }
+    assert_eq!(seen, BTreeSet::from([0, 1]), "connections of both shards");
+}
+
+#[test]
 fn a_client_at_the_wrong_shard_is_told_the_right_one() {
     let broker = Broker::spawn(&["listen=direct"]);
     let admin = Admin::new(&broker);

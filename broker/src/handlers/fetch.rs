@@ -1,15 +1,15 @@
 //! Fetch: long poll, at least one whole batch, records never copied into the answer.
 //!
 //! Each owner reads its partitions with what is left of the byte limit, in the order asked. When there is too
-//! little, the request parks on the owners until a partition grows or `max_wait_ms` is over, and reads again.
+//! little, the request parks on the owners until a partition grows or `max_wait_ms` is over, and what that owner reads
+//! then comes with its answer: to read, to wait and to read again is one call to a shard that owns all, two to others.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures_channel::oneshot;
-use futures_util::future::{join_all, select, select_all};
-use reactor::Instant;
+use futures_util::future::{Either, join_all, select, select_all};
 use wire::kafka::Records;
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::fetch::{
@@ -22,8 +22,8 @@ use super::fetch_sessions::{FetchKey, FetchSpec, Mode, Plan};
 use super::reply::{Part, Response};
 use super::{Context, Incoming, Refusal};
 use crate::metadata::ids::ShardId;
-use crate::shard::PartitionId;
 use crate::shard::partition::{ReadOutcome, ReadSpec};
+use crate::shard::shard::Wanted;
 
 /// The first versions whose answer names the leader of a partition, and where it listens.
 const LEADERS_FROM: i16 = 12;
@@ -50,12 +50,12 @@ pub async fn handle(
     };
     let items: Vec<Item> =
         plan.partitions.iter().map(|(key, spec)| resolve(context, key, spec, version)).collect();
-    let limits = Limits {
+    let wanted = Wanted {
         bytes_min: body.min_bytes.max(0) as usize,
         bytes_max: (body.max_bytes.max(0) as usize).min(context.config.network.fetch_max_bytes as usize),
         deadline: reactor::now() + Duration::from_millis(body.max_wait_ms.max(0) as u64),
     };
-    let outcomes = poll(context, &items, &limits).await;
+    let outcomes = poll(context, &items, wanted).await;
     let isolation = Isolation::from_wire(body.isolation_level);
     Ok(answer(context, request, &plan, isolation, (&items, outcomes)))
 }
@@ -73,12 +73,6 @@ impl Isolation {
     }
 }
 
-struct Limits {
-    bytes_min: usize,
-    bytes_max: usize,
-    deadline: Instant,
-}
-
 fn resolve(context: &Context, key: &FetchKey, spec: &FetchSpec, version: i16) -> Item {
     let target = context.resolve(&key.name, key.topic_id, key.partition, version >= 13);
     let target = target.map(|target| {
@@ -94,17 +88,36 @@ fn resolve(context: &Context, key: &FetchKey, spec: &FetchSpec, version: i16) ->
     Item { target }
 }
 
-async fn poll(context: &Rc<Context>, items: &[Item], limits: &Limits) -> Vec<ReadOutcome> {
-    loop {
-        let outcomes = read_all(context, items, limits.bytes_max).await;
-        let bytes: usize = outcomes.iter().map(|outcome| outcome.bytes).sum();
-        let failed = outcomes.iter().any(|outcome| outcome.error != ErrorCode::None);
-        let due = reactor::now() >= limits.deadline || context.stopping.has_begun();
-        if bytes >= limits.bytes_min || failed || due || items.is_empty() {
+/// Reads until there is enough. What only one shard owns is read and waited for there, by one call; else every owner
+/// reads, and then each waits and reads again until one has more.
+async fn poll(context: &Rc<Context>, items: &[Item], wanted: Wanted) -> Vec<ReadOutcome> {
+    if let Some((shard, specs)) = sole_owner(items) {
+        let _parked = context.shard.metrics.fetches_parked.enter();
+        let (_cancel, cancelled) = oneshot::channel();
+        let read = context.on_shard(shard, move |owner| async move {
+            owner.shard.read_when(specs, None, wanted, cancelled).await
+        });
+        let stopping = std::pin::pin!(context.stopping.wait());
+        if let Either::Left((Ok(Some(outcomes)), _)) = select(std::pin::pin!(read), stopping).await {
             return outcomes;
         }
-        wait_for_growth(context, items, &outcomes, limits.deadline).await;
     }
+    let mut outcomes = read_all(context, items, wanted.bytes_max).await;
+    loop {
+        let due = reactor::now() >= wanted.deadline || context.stopping.has_begun();
+        if due || items.is_empty() || wanted.is_met_by(&outcomes) {
+            return outcomes;
+        }
+        wait_for_more(context, items, &mut outcomes, wanted).await;
+    }
+}
+
+/// The shard that owns all of the items, and what it is to read.
+fn sole_owner(items: &[Item]) -> Option<(ShardId, Vec<ReadSpec>)> {
+    let (owner, _) = items.first()?.target.as_ref().ok()?;
+    let of_owner =
+        |item: &Item| item.target.as_ref().ok().filter(|(shard, _)| shard == owner).map(|(_, spec)| *spec);
+    Some((*owner, items.iter().map(of_owner).collect::<Option<_>>()?))
 }
 
 /// Reads every item on its owner. What one owner cannot know of another's reads is trimmed here, in request order.
@@ -161,33 +174,65 @@ fn trim(outcomes: &mut [ReadOutcome], bytes_max: usize) {
     }
 }
 
-/// Parks until a partition has more than it had, or the deadline.
-async fn wait_for_growth(context: &Rc<Context>, items: &[Item], outcomes: &[ReadOutcome], deadline: Instant) {
-    let mut by_shard: BTreeMap<ShardId, Vec<(PartitionId, i64)>> = BTreeMap::new();
-    for (item, outcome) in items.iter().zip(outcomes) {
+/// What one shard is asked for of a request: which of its items, and what was seen of them.
+#[derive(Default)]
+struct Share {
+    indexes: Vec<usize>,
+    specs: Vec<ReadSpec>,
+    seen: Vec<i64>,
+}
+
+/// Parks until a partition has more than it had, or the deadline, and takes what its owner has then.
+async fn wait_for_more(context: &Rc<Context>, items: &[Item], outcomes: &mut [ReadOutcome], wanted: Wanted) {
+    let mut by_shard: BTreeMap<ShardId, Share> = BTreeMap::new();
+    for (index, (item, outcome)) in items.iter().zip(outcomes.iter()).enumerate() {
         if let Ok((shard, spec)) = &item.target {
-            by_shard.entry(*shard).or_default().push((spec.id, outcome.high_watermark));
+            let share = by_shard.entry(*shard).or_default();
+            share.indexes.push(index);
+            share.specs.push(*spec);
+            share.seen.push(outcome.high_watermark);
         }
     }
+    // Whatever grows is news to the others' sum.
+    let wanted = Wanted { bytes_min: 0, ..wanted };
     let mut cancels = Vec::with_capacity(by_shard.len());
-    let waits: Vec<_> = by_shard
+    let reads: Vec<_> = by_shard
         .into_iter()
-        .map(|(shard, seen)| {
+        .map(|(shard, Share { indexes, specs, seen })| {
             let (cancel, cancelled) = oneshot::channel::<()>();
             cancels.push(cancel);
-            Box::pin(context.on_shard(shard, move |owner| async move {
-                owner.shard.wait_for_growth(seen, cancelled, deadline).await;
-            }))
+            Box::pin(async move {
+                let read = context.on_shard(shard, move |owner| async move {
+                    owner.shard.read_when(specs, Some(seen), wanted, cancelled).await
+                });
+                (indexes, read.await)
+            })
         })
         .collect();
-    if waits.is_empty() {
+    if reads.is_empty() {
         return;
     }
+    let shards = reads.len();
     let _parked = context.shard.metrics.fetches_parked.enter();
     let stopping = std::pin::pin!(context.stopping.wait());
-    let grown = select(select_all(waits), stopping);
     // Dropping `cancels` ends the waits on the other owners.
-    let _ = reactor::timeout(deadline.since(reactor::now()), grown).await;
+    let Either::Left((((indexes, read), ..), _)) = select(select_all(reads), stopping).await else { return };
+    match read {
+        Ok(Some(read)) => {
+            for (index, outcome) in indexes.into_iter().zip(read) {
+                outcomes[index] = outcome;
+            }
+        }
+        Ok(None) => {}
+        Err(_gone) => {
+            for index in indexes {
+                outcomes[index] = ReadOutcome::failed(ErrorCode::NotLeaderOrFollower);
+            }
+        }
+    }
+    if shards > 1 {
+        trim(outcomes, wanted.bytes_max);
+    }
 }
 
 fn answer(

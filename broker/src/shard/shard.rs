@@ -47,6 +47,17 @@ pub struct Target {
     pub config: Arc<TopicConfig>,
 }
 
+/// What a reader waits for, and how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// Fewer bytes are waited for.
+    pub bytes_min: usize,
+    /// More are not given.
+    pub bytes_max: usize,
+    /// When what there is will do.
+    pub deadline: Instant,
+}
+
 impl Shard {
     /// A shard over its store, with the image that the node started from and no partition yet.
     pub fn new(index: ShardId, store: Store, image: Arc<MetadataImage>) -> Shard {
@@ -171,28 +182,70 @@ impl Shard {
         }
     }
 
-    /// Parks until a partition's high watermark leaves what was seen, the caller goes away, or the deadline.
-    pub async fn wait_for_growth(
+    /// Reads several partitions as [`Self::read_many`] does, and while that gives too little waits for one of them to
+    /// grow and reads again. With `seen`, high watermarks in the order of `specs`, it begins by waiting for one to leave
+    /// what was seen. `None`: the caller has gone away.
+    pub async fn read_when(
         &self,
-        seen: Vec<(PartitionId, i64)>,
-        cancelled: oneshot::Receiver<()>,
+        specs: Vec<ReadSpec>,
+        mut seen: Option<Vec<i64>>,
+        wanted: Wanted,
+        mut cancelled: oneshot::Receiver<()>,
+    ) -> Option<Vec<ReadOutcome>> {
+        loop {
+            if let Some(seen) = seen {
+                let seen = specs.iter().map(|spec| spec.id).zip(seen);
+                if self.wait_for_growth(seen, wanted.deadline, &mut cancelled).await == Waited::Cancelled {
+                    return None;
+                }
+            }
+            let outcomes = self.read_many(specs.clone(), wanted.bytes_max).await;
+            let due = reactor::now() >= wanted.deadline;
+            if due || wanted.is_met_by(&outcomes) {
+                return Some(outcomes);
+            }
+            seen = Some(outcomes.iter().map(|outcome| outcome.high_watermark).collect());
+        }
+    }
+
+    /// Parks until a partition's high watermark leaves what was seen, the caller goes away, or the deadline.
+    async fn wait_for_growth(
+        &self,
+        seen: impl Iterator<Item = (PartitionId, i64)>,
         deadline: Instant,
-    ) {
-        let mut waits = Vec::with_capacity(seen.len());
+        cancelled: &mut oneshot::Receiver<()>,
+    ) -> Waited {
+        let mut waits = Vec::new();
         for (id, high_watermark) in seen {
             // A partition that is gone must be reported, not waited for.
-            let Some(partition) = self.partition(id) else { return };
+            let Some(partition) = self.partition(id) else { return Waited::Enough };
             if partition.high_watermark() != high_watermark {
-                return;
+                return Waited::Enough;
             }
             waits.push(Box::pin(async move { partition.changed_from(high_watermark).await }));
         }
         if waits.is_empty() {
-            return;
+            return Waited::Enough;
         }
         let grown = Box::pin(reactor::timeout(deadline.since(reactor::now()), select_all(waits)));
         match select(grown, cancelled).await {
-            Either::Left(_) | Either::Right(_) => {}
+            Either::Left(_) => Waited::Enough,
+            Either::Right(_) => Waited::Cancelled,
         }
+    }
+}
+
+/// How a wait for records ended.
+#[derive(PartialEq, Eq)]
+enum Waited {
+    Enough,
+    Cancelled,
+}
+
+impl Wanted {
+    /// Whether the caller wants no more: there is enough, or something to be told.
+    pub fn is_met_by(&self, outcomes: &[ReadOutcome]) -> bool {
+        let bytes: usize = outcomes.iter().map(|outcome| outcome.bytes).sum();
+        bytes >= self.bytes_min || outcomes.iter().any(|outcome| outcome.error != ErrorCode::None)
     }
 }
