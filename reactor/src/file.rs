@@ -13,7 +13,7 @@ use io_uring::types::FsyncFlags;
 use crate::buffer::{FixedBuffer, Memory};
 use crate::executor;
 use crate::faults::{FileOp, Tag, check};
-use crate::limits::{FILE_OP_BYTES_MAX, FIXED_BUFFER_BYTES};
+use crate::limits::FILE_OP_BYTES_MAX;
 use crate::planted::{Planted, planted};
 use crate::ring::file::{self as ring_file, FixedRange, OpenFile};
 use crate::ring::ops::{Completion, Keep, Op};
@@ -225,11 +225,9 @@ impl File {
         let filled = buffer.length;
         let mut chunk = match buffer.memory {
             Memory::Registered(chunk) => chunk,
-            Memory::Plain(mut bytes) => {
-                bytes.truncate(filled);
-                let (result, mut bytes) = self.read_at(bytes, length, position).await;
+            Memory::Plain(bytes) => {
+                let (result, bytes) = self.read_at(bytes, length, position).await;
                 let length = bytes.len();
-                bytes.resize(FIXED_BUFFER_BYTES, 0);
                 return (result, FixedBuffer { memory: Memory::Plain(bytes), length });
             }
         };

@@ -51,8 +51,8 @@ pub const KERNEL_WORKERS: [u32; 2] = [8, 8];
 /// How long a reactor that ends waits for operations the kernel still holds before it leaks their buffers.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 /// Size of one registered buffer in bytes.
-pub const FIXED_BUFFER_BYTES: usize = 256 << 10;
+pub const FIXED_BUFFER_BYTES: usize = 1 << 20;
 /// Registered buffers of a reactor, at most 64. All their pages are locked when the first is asked for.
-pub const FIXED_BUFFERS: u32 = 16;
+pub const FIXED_BUFFERS: u32 = 4;
 /// Alignment in bytes of the buffers of [`aligned`](crate::aligned).
 pub const BUFFER_ALIGNMENT: usize = 4096;

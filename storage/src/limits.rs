@@ -30,8 +30,8 @@ pub const CHECKPOINT_AT_ONE_IN: u64 = 4;
 pub const GROW_AT_ONE_IN: u64 = 8;
 /// Commits timed by the probe at start.
 pub const PROBE_COMMITS: usize = 16;
-/// Bytes of one write to a segment.
-pub const SEGMENT_WRITE_BYTES: usize = 1 << 20;
+/// Bytes of one write to a segment: as many as fit in one of the reactor's registered buffers.
+pub const SEGMENT_WRITE_BYTES: usize = reactor::limits::FIXED_BUFFER_BYTES;
 /// Segment bytes reserved ahead for partitions that write much.
 pub const SEGMENT_AHEAD_BYTES: u64 = 16 << 20;
 /// A writeback of this many bytes or more makes a partition one that writes much.

@@ -11,7 +11,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reactor::planted::{Planted, planted};
 use reactor::{File, OpenOptions};
 
@@ -275,7 +275,7 @@ async fn read_start(file: &File, path: &Path, from: u64, length: usize) -> Resul
 fn fill(cell: &LogCell, base: SegmentBase, range: std::ops::Range<u64>, start: &[u8]) -> Option<Bytes> {
     let core = cell.core.borrow();
     let length = (range.end - range.start) as usize;
-    let mut buffer: BytesMut = reactor::aligned(length.next_multiple_of(BLOCK as usize));
+    let mut buffer = reactor::fixed_buffer();
     buffer.extend_from_slice(&start[..start.len().min(length)]);
     let parts = core.memory(base, range.start + buffer.len() as u64, range.end);
     for part in parts {

@@ -14,6 +14,9 @@ use super::Driver;
 use crate::limits::{FIXED_BUFFER_BYTES, FIXED_BUFFERS};
 
 const REGION_BYTES: usize = FIXED_BUFFERS as usize * FIXED_BUFFER_BYTES;
+/// Of x86-64 and of aarch64 with pages of 4 KiB.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+const MAPPED_BYTES: usize = REGION_BYTES + HUGE_PAGE_BYTES;
 const _: () = assert!(FIXED_BUFFERS <= 64 && FIXED_BUFFER_BYTES.is_multiple_of(4096));
 
 /// The region's index in the ring's table of registered buffers.
@@ -22,6 +25,8 @@ pub(crate) const INDEX: u16 = 0;
 /// The registered memory of one reactor. Its chunks may be freed on other threads, and after the reactor's end.
 #[derive(Debug)]
 pub(crate) struct Region {
+    mapped: NonNull<u8>,
+    /// Within what is mapped, at a multiple of the size of a huge page.
     memory: NonNull<u8>,
     /// One bit for each chunk that nobody has.
     free: AtomicU64,
@@ -36,13 +41,20 @@ impl Region {
     fn new() -> io::Result<Self> {
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: an anonymous mapping at an address of the kernel's choice touches no existing memory.
-        let place = unsafe { libc::mmap(ptr::null_mut(), REGION_BYTES, access, kind, -1, 0) };
-        if place == libc::MAP_FAILED {
+        let mapped = unsafe { libc::mmap(ptr::null_mut(), MAPPED_BYTES, access, kind, -1, 0) };
+        if mapped == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let memory = NonNull::new(place.cast()).ok_or_else(|| io::Error::other("mmap gave address zero"))?;
+        let mapped: NonNull<u8> =
+            NonNull::new(mapped.cast()).ok_or_else(|| io::Error::other("mmap gave address zero"))?;
+        let ahead = mapped.as_ptr().align_offset(HUGE_PAGE_BYTES);
+        assert!(ahead < HUGE_PAGE_BYTES, "a byte pointer can be aligned");
+        // SAFETY: the mapping is longer than the region by one huge page.
+        let memory = unsafe { mapped.add(ahead) };
+        // SAFETY: advice about memory mapped above; that it is not taken (no huge page is free) changes nothing.
+        unsafe { libc::madvise(memory.as_ptr().cast(), REGION_BYTES, libc::MADV_HUGEPAGE) };
         let all = u64::MAX >> (64 - FIXED_BUFFERS);
-        Ok(Self { memory, free: AtomicU64::new(all) })
+        Ok(Self { mapped, memory, free: AtomicU64::new(all) })
     }
 
     fn take(self: &Arc<Self>) -> Option<Chunk> {
@@ -67,7 +79,7 @@ impl Region {
 impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: mapped by `new` with this length; no chunk refers to it any more.
-        unsafe { libc::munmap(self.memory.as_ptr().cast(), REGION_BYTES) };
+        unsafe { libc::munmap(self.mapped.as_ptr().cast(), MAPPED_BYTES) };
     }
 }
 
