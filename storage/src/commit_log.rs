@@ -152,6 +152,8 @@ struct Inner {
     limits: CommitLimits,
     /// Appended bytes that writeback has not handled.
     dirty: Cell<u64>,
+    /// Logs with much that is durable and not written back; each is here once.
+    ripe: RefCell<Vec<Rc<LogCell>>>,
     /// Appends are refused: the store is closing.
     refusing: Cell<bool>,
     stopped: Cell<bool>,
@@ -202,6 +204,7 @@ impl CommitLog {
             incarnation: beginning.incarnation,
             limits,
             dirty: Cell::new(0),
+            ripe: RefCell::default(),
             refusing: Cell::new(false),
             stopped: Cell::new(false),
             no_space: Cell::new(false),
@@ -351,6 +354,20 @@ impl CommitLog {
         self.inner.state.borrow_mut().ring.add(file);
         self.inner.wake.notify_one();
         self.inner.admit_next();
+    }
+
+    /// Whether there are logs with much to write back.
+    pub(crate) fn has_ripe(&self) -> bool {
+        !self.inner.ripe.borrow().is_empty()
+    }
+
+    /// Those logs, which are no longer noted as such.
+    pub(crate) fn take_ripe(&self) -> Vec<Rc<LogCell>> {
+        let ripe = std::mem::take(&mut *self.inner.ripe.borrow_mut());
+        for cell in &ripe {
+            cell.core.borrow_mut().ripe = false;
+        }
+        ripe
     }
 
     /// Calls `f` with the ring.

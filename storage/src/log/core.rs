@@ -8,7 +8,7 @@ use bytes::Bytes;
 use reactor::sync::Notify;
 
 use crate::leader_epochs::LeaderEpochs;
-use crate::limits::BLOCK;
+use crate::limits::{BLOCK, RIPE_BYTES};
 use crate::options::LogConfig;
 use crate::producer_state::{ProducerBatch, ProducerBudget, ProducerState};
 use crate::segment::{Arrival, Segment};
@@ -73,6 +73,8 @@ pub(crate) struct LogCore {
     pub(crate) carried: bool,
     /// Bytes staged since writeback last went through the log: its part of the dirty budget.
     pub(crate) unhandled: u64,
+    /// Waits to be written back because there is much of it.
+    pub(crate) ripe: bool,
     /// Changes with every truncation: who held a position across an await looks again.
     pub(crate) generation: u32,
     /// Segments out of the log whose files go after the next checkpoint.
@@ -118,17 +120,20 @@ impl LogCell {
         self.core.borrow_mut().tail.push(chunk);
     }
 
-    /// A commit is durable up to this offset and place.
-    pub(crate) fn flush_to(&self, flushed: Offset, at: Place) {
+    /// A commit is durable up to this offset and place. Says whether the log has become ripe for writeback.
+    pub(crate) fn flush_to(&self, flushed: Offset, at: Place) -> bool {
         let mut core = self.core.borrow_mut();
         if core.health == Health::Gone {
-            return;
+            return false;
         }
         assert!(core.flushed <= flushed && flushed <= core.end && core.flushed_at <= at);
         core.flushed = flushed;
         core.flushed_at = at;
+        let ripened = !core.ripe && core.unhandled >= RIPE_BYTES;
+        core.ripe |= ripened;
         drop(core);
         self.notify_grew();
+        ripened
     }
 
     /// The commit buffer of `sequence` is given up.
@@ -162,6 +167,7 @@ impl LogCore {
             listed: false,
             carried: false,
             unhandled: 0,
+            ripe: false,
             generation: 0,
             doomed: Vec::new(),
         }
