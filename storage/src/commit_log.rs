@@ -66,6 +66,7 @@ pub(crate) struct CommitLimits {
     pub(crate) file_bytes_max: u64,
     pub(crate) dirty_bytes: u64,
     pub(crate) tail_bytes: u64,
+    pub(crate) ripe_bytes: u64,
     pub(crate) commit_bytes_max: usize,
     pub(crate) method: SyncMethod,
     pub(crate) fail_from: Option<u64>,
@@ -365,7 +366,7 @@ impl CommitLog {
     pub(crate) fn take_ripe(&self) -> Vec<Rc<LogCell>> {
         let ripe = std::mem::take(&mut *self.inner.ripe.borrow_mut());
         for cell in &ripe {
-            cell.core.borrow_mut().ripe = false;
+            cell.ripe.set(false);
         }
         ripe
     }

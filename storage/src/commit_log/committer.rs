@@ -133,7 +133,7 @@ impl Inner {
         let mut ripe = self.ripe.borrow_mut();
         for placed in sealed.placed {
             if let Some((offset, at)) = placed.flushes
-                && placed.cell.flush_to(offset, at)
+                && placed.cell.flush_to(offset, at, self.limits.ripe_bytes)
             {
                 ripe.push(Rc::clone(&placed.cell));
             }

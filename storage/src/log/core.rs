@@ -1,6 +1,6 @@
 //! State of one log. No I/O and no waiting: what the other modules borrow between their awaits.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use reactor::sync::Notify;
 
 use crate::leader_epochs::LeaderEpochs;
-use crate::limits::{BLOCK, RIPE_BYTES};
+use crate::limits::BLOCK;
 use crate::options::LogConfig;
 use crate::producer_state::{ProducerBatch, ProducerBudget, ProducerState};
 use crate::segment::{Arrival, Segment};
@@ -21,6 +21,8 @@ pub(crate) struct LogCell {
     pub(crate) core: RefCell<LogCore>,
     /// Told when the flushed offset or the log start grows, or the log goes; made for the first who waits.
     grew: OnceCell<Box<Notify>>,
+    /// Waits to be written back because there is much of it.
+    pub(crate) ripe: Cell<bool>,
 }
 
 /// Whether a log serves.
@@ -73,8 +75,6 @@ pub(crate) struct LogCore {
     pub(crate) carried: bool,
     /// Bytes staged since writeback last went through the log: its part of the dirty budget.
     pub(crate) unhandled: u64,
-    /// Waits to be written back because there is much of it.
-    pub(crate) ripe: bool,
     /// Changes with every truncation: who held a position across an await looks again.
     pub(crate) generation: u32,
     /// Segments out of the log whose files go after the next checkpoint.
@@ -101,7 +101,7 @@ pub(crate) struct Arriving {
 
 impl LogCell {
     pub(crate) fn new(id: LogId, core: LogCore) -> Rc<Self> {
-        Rc::new(Self { id, core: RefCell::new(core), grew: OnceCell::new() })
+        Rc::new(Self { id, core: RefCell::new(core), grew: OnceCell::new(), ripe: Cell::new(false) })
     }
 
     /// For those who wait for growth.
@@ -120,8 +120,8 @@ impl LogCell {
         self.core.borrow_mut().tail.push(chunk);
     }
 
-    /// A commit is durable up to this offset and place. Says whether the log has become ripe for writeback.
-    pub(crate) fn flush_to(&self, flushed: Offset, at: Place) -> bool {
+    /// A commit is durable up to this offset and place. Says whether the log has become ripe for writeback, at so many bytes.
+    pub(crate) fn flush_to(&self, flushed: Offset, at: Place, ripe_bytes: u64) -> bool {
         let mut core = self.core.borrow_mut();
         if core.health == Health::Gone {
             return false;
@@ -129,11 +129,10 @@ impl LogCell {
         assert!(core.flushed <= flushed && flushed <= core.end && core.flushed_at <= at);
         core.flushed = flushed;
         core.flushed_at = at;
-        let ripened = !core.ripe && core.unhandled >= RIPE_BYTES;
-        core.ripe |= ripened;
+        let ripe = core.unhandled >= ripe_bytes;
         drop(core);
         self.notify_grew();
-        ripened
+        ripe && !self.ripe.replace(true)
     }
 
     /// The commit buffer of `sequence` is given up.
@@ -167,7 +166,6 @@ impl LogCore {
             listed: false,
             carried: false,
             unhandled: 0,
-            ripe: false,
             generation: 0,
             doomed: Vec::new(),
         }

@@ -52,7 +52,7 @@ const RARE: [&str; 6] = [
 ];
 const SEEDS_FOR_RARE: u64 = 250;
 /// Seeds within which each planted bug must be found.
-const PLANTED_SEEDS: u64 = 400;
+const PLANTED_SEEDS: u64 = 2000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))

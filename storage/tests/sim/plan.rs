@@ -50,7 +50,7 @@ impl Plan {
         let random = Random::new(seed, "plan");
         let ring = random.range(4..17) * (64 << 10);
         let file = *random.pick(&[64 << 10, 96 << 10, 128 << 10]);
-        let options = StoreOptions {
+        let mut options = StoreOptions {
             commit_log_bytes: ring,
             ring_first_file_bytes: file,
             ring_file_bytes: file,
@@ -67,14 +67,13 @@ impl Plan {
         } else {
             (0..random.range(3..7)).map(|_| life(&random, shards)).collect()
         };
-        Self {
-            options,
-            fua: *random.pick(&[None, Some(false), Some(true)]),
-            lives,
-            active_logs: random.range(1..7),
-            idle_logs: *random.pick(&[0, 3, 40]),
-            producers: random.range(1..5),
-        }
+        let fua = *random.pick(&[None, Some(false), Some(true)]);
+        let active_logs = random.range(1..7);
+        let idle_logs = *random.pick(&[0, 3, 40]);
+        let producers = random.range(1..5);
+        // What came later is drawn last: kept seeds keep the rest of their plans.
+        options.ripe_bytes = random.range(1..65) * (4 << 10);
+        Self { options, fua, lives, active_logs, idle_logs, producers }
     }
 }
 
