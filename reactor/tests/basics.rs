@@ -226,6 +226,47 @@ fn channels_work_between_reactors_and_foreign_threads() {
 }
 
 #[test]
+fn all_wake_ups_of_one_turn_are_one_notification() {
+    const TASKS: u64 = 100;
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..TASKS).map(|_| async_channel::bounded::<()>(1)).unzip();
+    let woken = Builder::new("woken")
+        .spawn(move || async move {
+            let take = |from: async_channel::Receiver<()>| async move { while from.recv().await.is_ok() {} };
+            let tasks: Vec<_> = receivers
+                .into_iter()
+                .map(|from| reactor::spawn(Priority::Latency, "take", take(from)))
+                .collect();
+            for task in tasks {
+                task.await;
+            }
+        })
+        .unwrap();
+    let waking = Builder::new("waking").spawn(move || async move {
+        let (mut notified, mut wakes) = (0, 0);
+        for _ in 0..20 {
+            // Long enough for the other to sleep, in most rounds.
+            reactor::sleep(Duration::from_millis(10)).await;
+            let before = reactor::stats();
+            for sender in &senders {
+                sender.try_send(()).unwrap();
+            }
+            while senders.iter().any(|sender| !sender.is_empty()) {
+                reactor::sleep(Duration::from_millis(1)).await;
+            }
+            let after = reactor::stats();
+            wakes += after.remote_wakes_sent - before.remote_wakes_sent;
+            let sent = after.notifications_sent - before.notifications_sent;
+            assert!(sent <= 1, "{sent} for one turn");
+            notified += sent;
+        }
+        assert!(notified >= 1, "it slept at least once");
+        assert!(wakes >= 10 * TASKS, "{wakes}");
+    });
+    waking.unwrap().join().unwrap();
+    woken.join().unwrap();
+}
+
+#[test]
 fn ranges_of_files_are_sent_whole() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     on_reactor(move || async move {
