@@ -1,0 +1,1 @@
+"""Comparison of Corelane with Kafka on one machine. See the head of ../compare."""
