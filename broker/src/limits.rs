@@ -14,6 +14,8 @@ pub const FRAME_LARGE_BYTES: usize = 1 << 20;
 pub const FRAME_LARGE_SLOTS: usize = 4;
 /// Request bytes that a shard holds at a time, over all of its connections (large frames are counted apart).
 pub const REQUEST_BYTES_MAX: usize = 64 << 20;
+/// Of these, what is kept for frames up to [`FRAME_SMALL_BYTES`], so that they never wait for larger ones.
+pub const REQUEST_SMALL_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a frame that are charged at a time when request memory is short.
 pub const FRAME_STEP_BYTES: usize = 64 << 10;
 /// Bytes of a frame that are received at a time.
@@ -36,6 +38,12 @@ pub const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
 pub const SEND_BATCH_BYTES: usize = 1 << 20;
 /// Bytes that a batch may decompress to while its records are checked.
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 128 << 20;
+/// Bytes of records, decompressed, that are checked before it is looked whether others should have their turn.
+pub const CHECK_STEP_BYTES: usize = 32 << 10;
+/// Bytes of records after which a check is a long one. A shard goes on with one of these at a time.
+pub const CHECK_LONG_BYTES: usize = 1 << 20;
+/// Lines about single connections that a shard writes to the log in a second.
+pub const CONNECTION_LINES_PER_SECOND: u32 = 10;
 /// Seconds between two looks for idle connections.
 pub const IDLE_SWEEP_SECONDS: u64 = 5;
 /// Seconds that a stopping shard waits for requests in flight before it closes their connections.

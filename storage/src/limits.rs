@@ -50,6 +50,8 @@ pub const WALK_BYTES: usize = 16 << 10;
 pub const BATCH_BYTES_MAX: usize = 128 << 20;
 /// Decompressed bytes that a search by time looks through in one batch.
 pub const TIME_SEARCH_BYTES_MAX: usize = 256 << 20;
+/// Decompressed bytes that such a search goes through before it looks whether others should have their turn.
+pub const TIME_SEARCH_STEP_BYTES: usize = 32 << 10;
 /// Segments whose descriptor and indexes are kept ready for readers.
 pub const COLD_SEGMENTS_MAX: usize = 512;
 /// Ranges of each such segment that are known to be undamaged.

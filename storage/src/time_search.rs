@@ -1,10 +1,10 @@
 //! Offsets by time (`ListOffsets`): segment by its largest timestamp, batch by the time index, record by a walk.
 
-use wire::kafka::record_batch::BatchHeader;
-use wire::kafka::record_walk::{find_max_timestamp, find_timestamp};
+use wire::kafka::record_batch::{BatchError, BatchHeader};
+use wire::kafka::record_walk::{Search, TimestampedOffset};
 
 use crate::error::{ReadError, StorageError};
-use crate::limits::TIME_SEARCH_BYTES_MAX;
+use crate::limits::{TIME_SEARCH_BYTES_MAX, TIME_SEARCH_STEP_BYTES};
 use crate::log::core::Health;
 use crate::log::{Log, TimestampedRecord};
 use crate::segment_reader::SegmentReader;
@@ -60,13 +60,27 @@ pub(crate) async fn newest(log: &Log) -> Result<Option<TimestampedRecord>, ReadE
         expected = Some(header.next_offset());
         if header.last_offset() >= offset.0 {
             let batch = reader.batch(position, &header).await?;
-            let found = find_max_timestamp(&batch, &header, TIME_SEARCH_BYTES_MAX)
+            let found = in_batch(Search::largest(&batch, &header, TIME_SEARCH_BYTES_MAX))
+                .await
                 .map_err(|error| damaged(log, base, position, &error))?;
             return Ok(found.map(|found| record(&header, found.timestamp, found.offset)));
         }
         position += header.size as u64;
     }
     Ok(None)
+}
+
+/// Goes through a batch, with rests: it may be much larger than it was on its way.
+async fn in_batch(search: Result<Search<'_>, BatchError>) -> Result<Option<TimestampedOffset>, BatchError> {
+    let mut search = search?;
+    loop {
+        if let Some(found) = search.go_on(TIME_SEARCH_STEP_BYTES)? {
+            return Ok(found);
+        }
+        if reactor::should_yield() {
+            reactor::yield_now().await;
+        }
+    }
 }
 
 fn candidates(log: &Log, timestamp: Timestamp) -> Result<Vec<Candidate>, ReadError> {
@@ -114,8 +128,8 @@ async fn in_segment(
         }
         if header.max_timestamp >= timestamp.0 && header.last_offset() >= start.0 {
             let batch = reader.batch(position, &header).await?;
-            let found = find_timestamp(&batch, &header, timestamp.0, TIME_SEARCH_BYTES_MAX)
-                .map_err(|error| damaged(log, base, position, &error))?;
+            let search = Search::at_or_after(&batch, &header, timestamp.0, TIME_SEARCH_BYTES_MAX);
+            let found = in_batch(search).await.map_err(|error| damaged(log, base, position, &error))?;
             if let Some(found) = found.filter(|found| found.offset >= start.0) {
                 let below = found.offset < up_to.0;
                 return Ok(below.then(|| record(&header, found.timestamp, found.offset)));

@@ -20,3 +20,7 @@ pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// A zstd context that grew beyond this, for a frame of a large window, is not kept by its thread. Java's level 3 needs 2 MiB.
 pub const ZSTD_CONTEXT_BYTES_KEPT_MAX: usize = 4 << 20;
+
+/// What a record, or a field of one that is taken apart, counts for at least when a walk is told how far to go: small ones take
+/// longer than their bytes.
+pub const RECORD_WORK_BYTES: usize = 64;

@@ -271,3 +271,49 @@ fn decompression_stops_at_its_limit() {
         accepted(&bytes, &rules()).unwrap();
     }
 }
+
+#[test]
+fn a_walk_that_rests_sees_what_one_without_rests_sees() {
+    for codec in Codec::ALL {
+        let bytes = batch(codec, 40);
+        let header = BatchHeader::parse(&bytes).unwrap();
+        let mut whole = Vec::new();
+        let mut see = |record: &RecordShape| {
+            whole.push(*record);
+            Step::Next
+        };
+        let record_bytes = walk(&bytes, &header, LIMIT, Gaps::Refused, &mut see).unwrap();
+        for step in [1, 1000, 20_000] {
+            let (mut seen, mut rests) = (Vec::new(), 0);
+            let mut walk = Walk::new(&bytes, &header, LIMIT, Gaps::Refused).unwrap();
+            let mut see = |record: &RecordShape| {
+                seen.push(*record);
+                Step::Next
+            };
+            let walked = loop {
+                match walk.go_on(step, &mut see).unwrap() {
+                    Some(bytes) => break bytes,
+                    None => rests += 1,
+                }
+            };
+            assert_eq!((&seen, walked), (&whole, record_bytes), "{codec} by {step}");
+            // No rest is much further from the one before than was asked for: a piece or a block at most.
+            assert!(rests >= record_bytes / (step + (64 << 10)), "{codec} by {step}: {rests} rests");
+        }
+    }
+}
+
+#[test]
+fn a_walk_rests_inside_a_record_that_is_much_larger_than_its_batch() {
+    let mut bomb = BatchBuilder::new(Codec::Zstd);
+    bomb.push(&NewRecord { value: Some(&vec![0; LIMIT / 2]), ..Default::default() });
+    let bytes = bomb.build().unwrap();
+    assert!(bytes.len() < 10_000);
+    let batch = single_batch(&bytes).unwrap();
+    let mut validation = Validation::new(&batch, &rules()).unwrap();
+    let mut rests = 0;
+    while validation.go_on(32 << 10).unwrap().is_none() {
+        rests += 1;
+    }
+    assert!(rests >= LIMIT / 2 / (64 << 10), "{rests} rests");
+}

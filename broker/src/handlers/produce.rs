@@ -153,7 +153,8 @@ impl<'a> Staging<'a> {
             RecordValidation::Full => Depth::Records,
             RecordValidation::Header => Depth::Header,
         };
-        let checked = match validate::check(records, &target.config, version, depth) {
+        let long = &self.context.shard.long_checks;
+        let checked = match validate::check(records, &target.config, version, depth, long).await {
             Ok(checked) => checked,
             Err(rejection) => return self.rejected(&target, rejection).await,
         };

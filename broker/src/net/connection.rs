@@ -16,7 +16,7 @@ use reactor::{Priority, Shutdown, TcpStream};
 use tracing::{debug, info};
 
 use crate::handlers::reply::Response;
-use crate::handlers::{self, Context, Peer, Reply};
+use crate::handlers::{self, Context, Peer, Refusal, Reply};
 use crate::limits;
 use crate::metrics::Closed;
 use crate::net::connections::{Activity, Connections};
@@ -85,7 +85,9 @@ async fn read(reading: Reading<'_>, stream: &Rc<TcpStream>, peer: SocketAddr) {
             }
             Err(FrameError::Length(length)) => {
                 context.shard.metrics.closed(Closed::Malformed);
-                info!(peer = %peer.address, length, "frame length refused, connection closed");
+                if context.shard.log_pace.allows() {
+                    info!(peer = %peer.address, length, "frame length refused, connection closed");
+                }
                 return;
             }
         };
@@ -103,11 +105,17 @@ async fn read(reading: Reading<'_>, stream: &Rc<TcpStream>, peer: SocketAddr) {
             Ok(Some(reply)) => queue.push(reply),
             Ok(None) => activity.answered(),
             Err(refusal) => {
-                context.shard.metrics.closed(Closed::Malformed);
-                info!(peer = %peer.address, %refusal, "request refused, connection closed");
+                refused(context, peer.address, &refusal);
                 return;
             }
         }
+    }
+}
+
+fn refused(context: &Context, peer: SocketAddr, refusal: &Refusal) {
+    context.shard.metrics.closed(Closed::Malformed);
+    if context.shard.log_pace.allows() {
+        info!(%peer, %refusal, "request refused, connection closed");
     }
 }
 
@@ -132,8 +140,7 @@ async fn write(
                     answers.push(answer);
                 }
                 Err(refusal) => {
-                    metrics.closed(Closed::Malformed);
-                    info!(%peer, %refusal, "request refused, connection closed");
+                    refused(&context, peer, &refusal);
                     open = false;
                 }
             }

@@ -11,7 +11,8 @@ use tracing::info;
 
 use crate::handlers::Context;
 use crate::limits;
-use crate::metrics::{Closed, Metrics};
+use crate::metrics::Closed;
+use crate::shard::shard::Shard;
 
 /// What the sweep needs to know of a connection.
 pub struct Activity {
@@ -125,7 +126,7 @@ impl Connections {
     }
 
     /// Closes connections that were silent for `idle_max` or that sit inside a frame without progress.
-    fn close_idle(&self, metrics: &Metrics, idle_max: Duration) {
+    fn close_idle(&self, shard: &Shard, idle_max: Duration) {
         let now = reactor::now();
         for activity in self.open.borrow().values() {
             let silent = now.since(activity.last.get());
@@ -134,8 +135,10 @@ impl Connections {
             if stuck || (silent >= idle_max && activity.in_flight() == 0) {
                 // Until its task has seen the end it is found again.
                 if !activity.closing.replace(true) {
-                    metrics.closed(if stuck { Closed::Stuck } else { Closed::Idle });
-                    info!(peer = %activity.peer, silent_s = silent.as_secs(), stuck, "idle connection closed");
+                    shard.metrics.closed(if stuck { Closed::Stuck } else { Closed::Idle });
+                    if shard.log_pace.allows() {
+                        info!(peer = %activity.peer, silent_s = silent.as_secs(), stuck, "idle connection closed");
+                    }
                 }
                 let _ = activity.stream.shutdown(Shutdown::Both);
             }
@@ -147,6 +150,6 @@ impl Connections {
 pub async fn sweep(context: Rc<Context>, connections: Rc<Connections>, idle_max: Duration) {
     loop {
         reactor::sleep(Duration::from_secs(limits::IDLE_SWEEP_SECONDS)).await;
-        connections.close_idle(&context.shard.metrics, idle_max);
+        connections.close_idle(&context.shard, idle_max);
     }
 }

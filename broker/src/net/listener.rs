@@ -74,7 +74,9 @@ async fn serve(
         connection::serve(context, stream, peer, connections).await;
     } else {
         context.shard.metrics.closed(Closed::ConnectionsPerIpMax);
-        info!(%peer, "connection closed: its address has as many as max.connections.per.ip allows");
+        if context.shard.log_pace.allows() {
+            info!(%peer, "connection closed: its address has as many as max.connections.per.ip allows");
+        }
     }
 }
 
@@ -100,6 +102,10 @@ pub async fn accept(
                 }
                 let serve = serve(context.clone(), Rc::new(stream), peer, connections.clone(), admitted);
                 reactor::spawn(Priority::Latency, "connection-reader", serve).detach();
+                // A crowd of new connections does not go before those that are served.
+                if reactor::should_yield() {
+                    reactor::yield_now().await;
+                }
             }
             Err(error) if error.kind() == ErrorKind::NotConnected => return,
             Err(error) => {

@@ -1,6 +1,7 @@
 //! Memory that requests in flight may hold on a shard.
 //!
-//! A frame up to [`limits::FRAME_LARGE_BYTES`] is charged by its bytes, a larger one takes one of a few slots of its own;
+//! A frame up to [`limits::FRAME_LARGE_BYTES`] is charged by its bytes, a larger one takes one of a few slots of its own.
+//! Frames up to [`limits::FRAME_SMALL_BYTES`] have bytes of their own, so that light clients never wait for heavy ones;
 //! whoever cannot be served at once waits, first come, first served, and is not read meanwhile. While less than half is in
 //! use a frame is charged whole before its body is read. Beyond that it is charged step by step as it arrives, so that
 //! many frames that began and do not go on hold little. A frame that finds no room for its next step gets one of a few
@@ -21,19 +22,22 @@ use reactor::sync::{Permit, Semaphore};
 use reactor::{Instant, Shutdown, TcpStream};
 use tracing::info;
 
+use super::log_pace::LogPace;
 use crate::limits;
 use crate::metrics::{BudgetSnapshot, Count, Level};
 
 /// What a frame may be charged in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
+    /// Of frames up to [`limits::FRAME_SMALL_BYTES`].
+    SmallBytes,
     Bytes,
     LargeSlots,
     CompletionSlots,
 }
 
 impl Kind {
-    const ALL: [Kind; 3] = [Kind::Bytes, Kind::LargeSlots, Kind::CompletionSlots];
+    const ALL: [Kind; 4] = [Kind::SmallBytes, Kind::Bytes, Kind::LargeSlots, Kind::CompletionSlots];
 }
 
 /// One kind of what there is only so much of.
@@ -65,11 +69,13 @@ impl Pool {
 }
 
 /// Bytes that frames are charged with; what completion slots may take beyond is set aside.
-const CHARGED_BYTES_MAX: u64 =
-    (limits::REQUEST_BYTES_MAX - limits::FRAME_COMPLETION_SLOTS * limits::FRAME_LARGE_BYTES) as u64;
+const CHARGED_BYTES_MAX: u64 = (limits::REQUEST_BYTES_MAX
+    - limits::REQUEST_SMALL_BYTES_MAX
+    - limits::FRAME_COMPLETION_SLOTS * limits::FRAME_LARGE_BYTES) as u64;
 
 /// The request memory of one shard.
 pub struct RequestBudget {
+    small_bytes: Pool,
     bytes: Pool,
     large_slots: Pool,
     completion_slots: Pool,
@@ -77,11 +83,13 @@ pub struct RequestBudget {
     readers: RefCell<BTreeMap<u64, Rc<Reader>>>,
     next_reader: Cell<u64>,
     evicted: Count,
+    log_pace: LogPace,
 }
 
 impl Default for RequestBudget {
     fn default() -> Self {
         RequestBudget {
+            small_bytes: Pool::new(limits::REQUEST_SMALL_BYTES_MAX as u64),
             bytes: Pool::new(CHARGED_BYTES_MAX),
             large_slots: Pool::new(limits::FRAME_LARGE_SLOTS as u64),
             completion_slots: Pool::new(limits::FRAME_COMPLETION_SLOTS as u64),
@@ -89,6 +97,7 @@ impl Default for RequestBudget {
             readers: RefCell::default(),
             next_reader: Cell::new(0),
             evicted: Count::default(),
+            log_pace: LogPace::default(),
         }
     }
 }
@@ -148,12 +157,14 @@ impl RequestBudget {
         let limit_bytes = limits::REQUEST_BYTES_MAX as u64;
         let slots = limits::FRAME_COMPLETION_SLOTS as u64 - self.completion_slots.permits.available();
         let charged_bytes = CHARGED_BYTES_MAX - self.bytes.permits.available();
-        let used_bytes = charged_bytes + slots * limits::FRAME_LARGE_BYTES as u64;
+        let small_bytes = self.small_bytes.total - self.small_bytes.permits.available();
+        let used_bytes = small_bytes + charged_bytes + slots * limits::FRAME_LARGE_BYTES as u64;
         BudgetSnapshot { limit_bytes, used_bytes, waiters: self.waiters.get(), evicted: self.evicted.get() }
     }
 
     fn pool(&self, kind: Kind) -> &Pool {
         match kind {
+            Kind::SmallBytes => &self.small_bytes,
             Kind::Bytes => &self.bytes,
             Kind::LargeSlots => &self.large_slots,
             Kind::CompletionSlots => &self.completion_slots,
@@ -201,8 +212,11 @@ impl RequestBudget {
             missing = missing.saturating_sub(reader.held[kind as usize].get());
             if !reader.closing.replace(true) {
                 self.evicted.add(1);
-                let held_bytes = reader.held[Kind::Bytes as usize].get();
-                info!(peer = %reader.peer, held_bytes, "connection closed: its request stood still while others waited for memory");
+                let held_bytes =
+                    reader.held[Kind::SmallBytes as usize].get() + reader.held[Kind::Bytes as usize].get();
+                if self.log_pace.allows() {
+                    info!(peer = %reader.peer, held_bytes, "connection closed: its request stood still while others waited for memory");
+                }
                 // Its task ends with the stream and gives back what it holds.
                 let _ = reader.stream.shutdown(Shutdown::Both);
             }
@@ -235,9 +249,12 @@ impl Share {
             let slot = self.take(Kind::LargeSlots, 1).await;
             return Charge { _first: Some(slot), paid: len, ..Charge::default() };
         }
+        if len <= limits::FRAME_SMALL_BYTES {
+            let bytes = self.take(Kind::SmallBytes, len as u64).await;
+            return Charge { _first: Some(bytes), paid: len, ..Charge::default() };
+        }
         let plenty = budget.bytes.permits.available() >= CHARGED_BYTES_MAX / 2;
-        let paid =
-            if plenty || len <= limits::FRAME_SMALL_BYTES { len } else { limits::FRAME_STEP_BYTES.min(len) };
+        let paid = if plenty { len } else { limits::FRAME_STEP_BYTES.min(len) };
         let first = self.take(Kind::Bytes, paid as u64).await;
         Charge { _first: Some(first), paid, ..Charge::default() }
     }

@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod connection_counts;
+pub mod log_pace;
 pub mod partition;
 #[expect(clippy::module_inception, reason = "the file that holds the struct Shard")]
 pub mod shard;

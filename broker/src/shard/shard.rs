@@ -9,12 +9,14 @@ use futures_util::future::{Either, select, select_all};
 use indexmap::IndexMap;
 use reactor::Instant;
 use storage::types::LeaderEpoch;
+use reactor::sync::Semaphore;
 use storage::{ReadPart, Store};
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::types::{Str, Uuid};
 
 use super::PartitionId;
 use super::budget::RequestBudget;
+use super::log_pace::LogPace;
 use super::partition::{Partition, ReadOutcome, ReadSpec};
 use crate::metadata::ids::ShardId;
 use crate::metadata::image::MetadataImage;
@@ -31,6 +33,10 @@ pub struct Shard {
     pub metrics: Metrics,
     /// Memory that requests in flight may hold.
     pub request_budget: Rc<RequestBudget>,
+    /// Which long check of a produced batch goes on; see [`super::validate`].
+    pub long_checks: Semaphore,
+    /// Lines about connections.
+    pub log_pace: LogPace,
     image: RefCell<Arc<MetadataImage>>,
     partitions: RefCell<IndexMap<PartitionId, Rc<Partition>>>,
 }
@@ -66,6 +72,8 @@ impl Shard {
             store,
             metrics: Metrics::default(),
             request_budget: Rc::default(),
+            long_checks: Semaphore::new(1),
+            log_pace: LogPace::default(),
             image: RefCell::new(image),
             partitions: RefCell::default(),
         }

@@ -4,11 +4,12 @@
 //! that came, except that the topic's clock or codec may ask for others.
 
 use bytes::{Bytes, BytesMut};
+use reactor::sync::Semaphore;
 use wire::kafka::compression::{self, Codec};
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::record_batch::{self, Batch, BatchError, BatchHeader, HEADER_LEN, TimestampType};
 use wire::kafka::record_validation::{
-    self, Accepted, BatchRule, Keys, RecordRefusal, RecordRule, Refusal, Rules,
+    self, Accepted, BatchRule, Keys, RecordRefusal, RecordRule, Refusal, Rules, Validation,
 };
 
 use crate::config::log::{self, CompressionType};
@@ -66,12 +67,14 @@ impl Rejection {
 /// The version of the produce request from which zstd is known to the client (KIP-110).
 const ZSTD_FROM_VERSION: i16 = 7;
 
-/// Checks the records of one partition of a produce request.
-pub fn check(
+/// Checks the records of one partition of a produce request. A small batch may decompress to very much: others have their
+/// turn in between, and `long` has one permit, so that many such batches take no more of them than one does.
+pub async fn check(
     records: Option<Bytes>,
     config: &TopicConfig,
     version: i16,
     depth: Depth,
+    long: &Semaphore,
 ) -> Result<Checked, Rejection> {
     let now_ms = reactor::wall_clock_ms();
     let records = records.unwrap_or_default();
@@ -95,12 +98,30 @@ pub fn check(
         return Err(Rejection::new(ErrorCode::TransactionalIdAuthorizationFailed, message));
     }
     let accepted = match depth {
-        Depth::Records => record_validation::validate(&batch, &rules(config, now_ms)),
+        Depth::Records => check_records(&batch, &rules(config, now_ms), long).await,
         Depth::Header => validate_header(&batch, &rules(config, now_ms)),
     };
     let accepted = accepted.map_err(refused)?;
     let stored = stored_form(batch, codec, config, &accepted)?;
     Ok(checked(stored, config, now_ms))
+}
+
+async fn check_records(batch: &Batch, rules: &Rules, long: &Semaphore) -> Result<Accepted, Refusal> {
+    let mut validation = Validation::new(batch, rules)?;
+    let mut permit = None;
+    let mut checked_bytes = 0;
+    loop {
+        if let Some(accepted) = validation.go_on(limits::CHECK_STEP_BYTES)? {
+            return Ok(accepted);
+        }
+        checked_bytes += limits::CHECK_STEP_BYTES;
+        if checked_bytes >= limits::CHECK_LONG_BYTES && permit.is_none() {
+            permit = Some(long.acquire(1).await);
+        }
+        if reactor::should_yield() {
+            reactor::yield_now().await;
+        }
+    }
 }
 
 fn rules(config: &TopicConfig, now_ms: i64) -> Rules {

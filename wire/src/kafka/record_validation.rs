@@ -8,7 +8,7 @@
 //! Which code each answers is for the broker to say, in its one table; the variants name Kafka's.
 
 use super::record_batch::{Batch, BatchError, BatchHeader, NO_TIMESTAMP, TimestampType};
-use super::record_walk::{Gaps, RecordShape, Step, walk};
+use super::record_walk::{Gaps, RecordShape, Step, Walk};
 use crate::limits::RECORD_ERRORS_MAX;
 
 /// What the topic asks of a batch.
@@ -114,32 +114,65 @@ pub struct Accepted {
 /// # Errors
 /// The first [`Refusal`] in Kafka's order.
 pub fn validate(batch: &Batch, rules: &Rules) -> Result<Accepted, Refusal> {
-    let header = &batch.header;
-    header.verify_crc(&batch.bytes)?;
-    check_header(header).map_err(Refusal::Batch)?;
-    let mut refused = Vec::new();
-    let mut largest = NO_TIMESTAMP;
-    let record_bytes = walk(&batch.bytes, header, rules.decompressed_bytes_max, Gaps::Refused, |record| {
-        largest = largest.max(record.timestamp);
-        if let Some(rule) = check_record(record, header, rules) {
-            refused.push(RecordRefusal { index: record.index, rule });
+    let mut validation = Validation::new(batch, rules)?;
+    loop {
+        if let Some(accepted) = validation.go_on(usize::MAX)? {
+            return Ok(accepted);
         }
-        if refused.len() == RECORD_ERRORS_MAX { Step::Stop } else { Step::Next }
-    })?;
-    if !refused.is_empty() {
-        return Err(Refusal::Records(refused));
     }
-    let max_timestamp = match rules.timestamp_type {
-        TimestampType::CreateTime => largest,
-        TimestampType::LogAppendTime => rules.now_ms,
-    };
-    Ok(Accepted {
-        record_count: header.record_count as u32,
-        max_timestamp,
-        record_bytes,
-        must_restamp: header.attributes.timestamp_type() != rules.timestamp_type
-            || header.max_timestamp != max_timestamp,
-    })
+}
+
+/// A [`validate`] that rests in between, as [`Walk`] does. Checksum and header are checked when it begins.
+pub struct Validation<'b> {
+    walk: Walk<'b>,
+    header: BatchHeader,
+    rules: Rules,
+    refused: Vec<RecordRefusal>,
+    largest: i64,
+}
+
+impl<'b> Validation<'b> {
+    /// At the first record of the batch.
+    ///
+    /// # Errors
+    /// What is wrong with the batch as a whole.
+    pub fn new(batch: &'b Batch, rules: &Rules) -> Result<Self, Refusal> {
+        let header = batch.header;
+        header.verify_crc(&batch.bytes)?;
+        check_header(&header).map_err(Refusal::Batch)?;
+        let walk = Walk::new(&batch.bytes, &header, rules.decompressed_bytes_max, Gaps::Refused)?;
+        Ok(Self { walk, header, rules: *rules, refused: Vec::new(), largest: NO_TIMESTAMP })
+    }
+
+    /// Goes on by about `most` bytes, decompressed; the verdict, when all was looked at.
+    ///
+    /// # Errors
+    /// The first [`Refusal`] in Kafka's order.
+    pub fn go_on(&mut self, most: usize) -> Result<Option<Accepted>, Refusal> {
+        let Self { walk, header, rules, refused, largest } = self;
+        let over = walk.go_on(most, &mut |record| {
+            *largest = (*largest).max(record.timestamp);
+            if let Some(rule) = check_record(record, header, rules) {
+                refused.push(RecordRefusal { index: record.index, rule });
+            }
+            if refused.len() == RECORD_ERRORS_MAX { Step::Stop } else { Step::Next }
+        })?;
+        let Some(record_bytes) = over else { return Ok(None) };
+        if !refused.is_empty() {
+            return Err(Refusal::Records(std::mem::take(refused)));
+        }
+        let max_timestamp = match rules.timestamp_type {
+            TimestampType::CreateTime => *largest,
+            TimestampType::LogAppendTime => rules.now_ms,
+        };
+        Ok(Some(Accepted {
+            record_count: header.record_count as u32,
+            max_timestamp,
+            record_bytes,
+            must_restamp: header.attributes.timestamp_type() != rules.timestamp_type
+                || header.max_timestamp != max_timestamp,
+        }))
+    }
 }
 
 /// The checks on the header of a batch from a producer.

@@ -8,6 +8,7 @@
 use super::compression::{Codec, Decompressor};
 use super::record_batch::{BatchError, BatchHeader, HEADER_LEN, RecordFault};
 use super::record_source::{SliceSource, Source};
+use crate::limits::RECORD_WORK_BYTES;
 
 /// What the walk knows of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub enum Step {
 }
 
 /// Fields of a record that come before it is known to be whole.
+#[derive(Default)]
 struct Body {
     timestamp_delta: i64,
     offset_delta: i32,
@@ -63,13 +65,11 @@ pub fn walk(
     gaps: Gaps,
     mut visit: impl FnMut(&RecordShape) -> Step,
 ) -> Result<usize, BatchError> {
-    let records = batch
-        .get(HEADER_LEN..header.size)
-        .ok_or(BatchError::Truncated { size: header.size, have: batch.len() })?;
-    let mut walker = Walker { header, gaps, offset_delta_min: 0, count: 0 };
-    match header.codec()? {
-        Codec::None => walker.slice(records, &mut visit),
-        codec => walker.stream(&mut Decompressor::new(codec, records, output_max)?, &mut visit),
+    let mut walk = Walk::new(batch, header, output_max, gaps)?;
+    loop {
+        if let Some(bytes) = walk.go_on(usize::MAX, &mut visit)? {
+            return Ok(bytes);
+        }
     }
 }
 
@@ -82,14 +82,67 @@ pub enum Gaps {
     Allowed,
 }
 
-struct Walker<'h> {
-    header: &'h BatchHeader,
+/// A [`walk`] that rests in between, also inside a record: a small batch may decompress to much more than a thread that has
+/// other things to do should go through at once.
+pub struct Walk<'b> {
+    header: BatchHeader,
     gaps: Gaps,
     offset_delta_min: i32,
     count: u32,
+    records: Records<'b>,
+    /// The record that is in more than one piece of the stream.
+    partial: Option<Partial>,
+    /// Of whole records.
+    bytes: usize,
 }
 
-impl Walker<'_> {
+enum Records<'b> {
+    Slice(SliceSource<'b>),
+    Stream(Decompressor<'b>),
+}
+
+impl<'b> Walk<'b> {
+    /// At the first record of `batch`; see [`walk`].
+    pub fn new(
+        batch: &'b [u8],
+        header: &BatchHeader,
+        output_max: usize,
+        gaps: Gaps,
+    ) -> Result<Self, BatchError> {
+        let records = batch
+            .get(HEADER_LEN..header.size)
+            .ok_or(BatchError::Truncated { size: header.size, have: batch.len() })?;
+        let records = match header.codec()? {
+            Codec::None => Records::Slice(SliceSource::new(records)),
+            codec => Records::Stream(Decompressor::new(codec, records, output_max)?),
+        };
+        Ok(Self { header: *header, gaps, offset_delta_min: 0, count: 0, records, partial: None, bytes: 0 })
+    }
+
+    /// Goes on by about `most` bytes, decompressed; a small record counts for more than it has. When the walk is over: the bytes of the records.
+    pub fn go_on(
+        &mut self,
+        most: usize,
+        visit: &mut impl FnMut(&RecordShape) -> Step,
+    ) -> Result<Option<usize>, BatchError> {
+        let mut left = most;
+        while self.count < self.total() {
+            if left == 0 {
+                return Ok(None);
+            }
+            let Some((body, len)) = self.next(&mut left)? else { return Ok(None) };
+            self.bytes += len;
+            if self.accept(&body, visit)? == Step::Stop {
+                return Ok(Some(self.bytes));
+            }
+        }
+        let whole = match &mut self.records {
+            Records::Slice(source) => source.remaining() == 0,
+            Records::Stream(stream) => stream.fill()?.is_empty(),
+        };
+        if whole { Ok(Some(self.bytes)) } else { Err(BatchError::TrailingBytes) }
+    }
+
     fn total(&self) -> u32 {
         u32::try_from(self.header.record_count).unwrap_or(0)
     }
@@ -98,58 +151,44 @@ impl Walker<'_> {
         BatchError::Record { index: self.count, fault }
     }
 
-    fn slice(
-        &mut self,
-        records: &[u8],
-        visit: &mut impl FnMut(&RecordShape) -> Step,
-    ) -> Result<usize, BatchError> {
-        let mut source = SliceSource::new(records);
-        while self.count < self.total() {
-            let body = sized(&mut source).map_err(|fault| self.fault(fault))?;
-            if self.accept(&body, visit)? == Step::Stop {
-                return Ok(source.position());
+    /// The next record and its bytes, taken from `left`: in one piece when it lies there whole, else field by field. `None`
+    /// when nothing is left inside a record.
+    fn next(&mut self, left: &mut usize) -> Result<Option<(Body, usize)>, BatchError> {
+        let index = self.count;
+        let at = |fault| BatchError::Record { index, fault };
+        let stream = match &mut self.records {
+            Records::Slice(source) => {
+                let start = source.position();
+                let body = sized(source).map_err(at)?;
+                let len = source.position() - start;
+                *left = left.saturating_sub(len.max(RECORD_WORK_BYTES));
+                return Ok(Some((body, len)));
             }
-        }
-        if source.remaining() > 0 { Err(BatchError::TrailingBytes) } else { Ok(records.len()) }
-    }
-
-    fn stream(
-        &mut self,
-        stream: &mut Decompressor<'_>,
-        visit: &mut impl FnMut(&RecordShape) -> Step,
-    ) -> Result<usize, BatchError> {
-        let mut bytes = 0;
-        while self.count < self.total() {
-            let (body, len) = self.streamed(stream)?;
-            bytes += len;
-            if self.accept(&body, visit)? == Step::Stop {
-                return Ok(bytes);
+            Records::Stream(stream) => stream,
+        };
+        if self.partial.is_none() {
+            stream.fill()?;
+            let mut source = SliceSource::new(stream.ready());
+            match sized(&mut source) {
+                Ok(body) => {
+                    let len = source.position();
+                    stream.consume(len);
+                    *left = left.saturating_sub(len.max(RECORD_WORK_BYTES));
+                    return Ok(Some((body, len)));
+                }
+                Err(RecordFault::Cut) => {}
+                Err(fault) => return Err(at(fault)),
             }
-        }
-        if stream.fill()?.is_empty() { Ok(bytes) } else { Err(BatchError::TrailingBytes) }
-    }
-
-    /// The next record of a stream and its bytes: in one piece of it when it lies there whole, else field by field.
-    fn streamed(&self, stream: &mut Decompressor<'_>) -> Result<(Body, usize), BatchError> {
-        stream.fill()?;
-        let mut source = SliceSource::new(stream.ready());
-        match sized(&mut source) {
-            Ok(body) => {
-                let len = source.position();
-                stream.consume(len);
-                return Ok((body, len));
-            }
-            Err(RecordFault::Cut) => {}
-            Err(fault) => return Err(self.fault(fault)),
         }
         // Not whole in this piece: from its start again, over as many pieces as it takes.
-        let mut source = StreamSource { stream, left: usize::MAX, error: None };
-        let body = across(&mut source);
-        let len = usize::MAX - source.left;
-        match (body, source.error) {
+        let partial = self.partial.get_or_insert_default();
+        let mut source = StreamSource { stream, left: partial.left, error: None };
+        let done = partial.go_on(&mut source, left);
+        match (done, source.error) {
             (_, Some(error)) => Err(error),
-            (Ok((body, prefix)), None) => Ok((body, prefix + len)),
-            (Err(fault), None) => Err(self.fault(fault)),
+            (Err(fault), None) => Err(at(fault)),
+            (Ok(false), None) => Ok(None),
+            (Ok(true), None) => Ok(self.partial.take().map(|partial| (partial.body, partial.len))),
         }
     }
 
@@ -198,17 +237,104 @@ fn sized(source: &mut SliceSource<'_>) -> Result<Body, RecordFault> {
     if inner.remaining() > 0 { Err(RecordFault::Size) } else { Ok(body) }
 }
 
-/// A record with the size before it, over as many pieces of a stream as it takes. Also the bytes of that size.
-fn across(source: &mut StreamSource<'_, '_>) -> Result<(Body, usize), RecordFault> {
-    let size = size_of_record(source.varint()?)?;
-    let prefix = usize::MAX - source.left;
-    source.left = size;
-    let body = body(source)?;
-    if source.left > 0 {
-        return Err(RecordFault::Size);
+/// Which field of a record comes next.
+#[derive(Clone, Copy)]
+enum Next {
+    Size,
+    UpToKey,
+    Value,
+    HeaderCount,
+    HeaderKey,
+    HeaderValue,
+}
+
+/// A record with the size before it, over as many pieces of a stream as it takes.
+struct Partial {
+    next: Next,
+    /// Bytes of the field before it that are still to be passed over.
+    skip: usize,
+    /// Bytes of the record that are still to come.
+    left: usize,
+    /// Bytes of the record with its size, once that is known.
+    len: usize,
+    headers_left: u32,
+    body: Body,
+}
+
+impl Default for Partial {
+    fn default() -> Self {
+        Self { next: Next::Size, skip: 0, left: usize::MAX, len: 0, headers_left: 0, body: Body::default() }
     }
-    source.left = usize::MAX - size;
-    Ok((body, prefix))
+}
+
+impl Partial {
+    /// Goes on by about `most` bytes; whether the record is whole.
+    fn go_on(&mut self, source: &mut StreamSource<'_, '_>, most: &mut usize) -> Result<bool, RecordFault> {
+        loop {
+            let mut whole = false;
+            if self.skip > 0 {
+                let passed = source.skip_some(self.skip)?;
+                self.skip -= passed;
+                *most = most.saturating_sub(passed);
+            } else {
+                // A field or its length has a few bytes.
+                whole = self.field(source)?;
+                *most = most.saturating_sub(RECORD_WORK_BYTES);
+            }
+            self.left = source.left;
+            if whole || *most == 0 {
+                return Ok(whole);
+            }
+        }
+    }
+
+    /// Reads one field, or its length; whether the record has no more.
+    fn field(&mut self, source: &mut StreamSource<'_, '_>) -> Result<bool, RecordFault> {
+        self.next = match self.next {
+            Next::Size => {
+                let size = size_of_record(source.varint()?)?;
+                self.len = size + (usize::MAX - source.left);
+                source.left = size;
+                Next::UpToKey
+            }
+            Next::UpToKey => {
+                source.byte()?; // attributes: none are defined
+                self.body.timestamp_delta = source.varlong()?;
+                self.body.offset_delta = source.varint()?;
+                self.body.key_len = self.begin_skip(source)?;
+                Next::Value
+            }
+            Next::Value => {
+                self.body.value_len = self.begin_skip(source)?;
+                Next::HeaderCount
+            }
+            Next::HeaderCount => {
+                self.body.header_count =
+                    u32::try_from(source.varint()?).map_err(|_| RecordFault::NegativeSize)?;
+                self.headers_left = self.body.header_count;
+                Next::HeaderKey
+            }
+            Next::HeaderKey if self.headers_left == 0 => {
+                return if source.left > 0 { Err(RecordFault::Size) } else { Ok(true) };
+            }
+            Next::HeaderKey => {
+                self.begin_skip(source)?.ok_or(RecordFault::NullHeaderKey)?;
+                Next::HeaderValue
+            }
+            Next::HeaderValue => {
+                self.begin_skip(source)?;
+                self.headers_left -= 1;
+                Next::HeaderKey
+            }
+        };
+        Ok(false)
+    }
+
+    fn begin_skip(&mut self, source: &mut StreamSource<'_, '_>) -> Result<Option<usize>, RecordFault> {
+        let len = source.nullable_size()?;
+        self.skip = len.unwrap_or(0);
+        if self.skip > source.left { Err(RecordFault::Size) } else { Ok(len) }
+    }
 }
 
 /// A record's fields, in a source that ends where the record does.
@@ -263,6 +389,15 @@ impl StreamSource<'_, '_> {
     }
 }
 
+impl StreamSource<'_, '_> {
+    /// Passes over some of `count` bytes, which the record has.
+    fn skip_some(&mut self, count: usize) -> Result<usize, RecordFault> {
+        let (passed, _) = self.advance(count);
+        self.left -= passed;
+        if passed == 0 { Err(RecordFault::Cut) } else { Ok(passed) }
+    }
+}
+
 impl Source for StreamSource<'_, '_> {
     fn byte(&mut self) -> Result<u8, RecordFault> {
         if self.left == 0 {
@@ -304,7 +439,7 @@ pub fn find_timestamp(
     timestamp: i64,
     output_max: usize,
 ) -> Result<Option<TimestampedOffset>, BatchError> {
-    find(batch, header, output_max, |record| record.timestamp >= timestamp)
+    Search::at_or_after(batch, header, timestamp, output_max)?.finish()
 }
 
 /// The first record of `batch` that has the batch's largest timestamp, for `ListOffsets` with -3 (KIP-734).
@@ -313,31 +448,61 @@ pub fn find_max_timestamp(
     header: &BatchHeader,
     output_max: usize,
 ) -> Result<Option<TimestampedOffset>, BatchError> {
-    let mut largest: Option<TimestampedOffset> = None;
-    walk(batch, header, output_max, Gaps::Allowed, |record| {
-        if largest.is_none_or(|largest| record.timestamp > largest.timestamp) {
-            largest = Some(at(header, record));
-        }
-        Step::Next
-    })?;
-    Ok(largest)
+    Search::largest(batch, header, output_max)?.finish()
 }
 
-fn find(
-    batch: &[u8],
-    header: &BatchHeader,
-    output_max: usize,
-    wanted: impl Fn(&RecordShape) -> bool,
-) -> Result<Option<TimestampedOffset>, BatchError> {
-    let mut found = None;
-    walk(batch, header, output_max, Gaps::Allowed, |record| {
-        if wanted(record) {
-            found = Some(at(header, record));
-            return Step::Stop;
+/// A search of a batch by time that rests in between, as [`Walk`] does.
+pub struct Search<'b> {
+    walk: Walk<'b>,
+    /// The time to stop at; none looks for the largest.
+    at_or_after: Option<i64>,
+    found: Option<TimestampedOffset>,
+}
+
+impl<'b> Search<'b> {
+    /// As [`find_timestamp`].
+    pub fn at_or_after(
+        batch: &'b [u8],
+        header: &BatchHeader,
+        timestamp: i64,
+        output_max: usize,
+    ) -> Result<Self, BatchError> {
+        let walk = Walk::new(batch, header, output_max, Gaps::Allowed)?;
+        Ok(Self { walk, at_or_after: Some(timestamp), found: None })
+    }
+
+    /// As [`find_max_timestamp`].
+    pub fn largest(batch: &'b [u8], header: &BatchHeader, output_max: usize) -> Result<Self, BatchError> {
+        let walk = Walk::new(batch, header, output_max, Gaps::Allowed)?;
+        Ok(Self { walk, at_or_after: None, found: None })
+    }
+
+    /// Goes on by about `most` bytes, decompressed; what was found, when the search is over.
+    pub fn go_on(&mut self, most: usize) -> Result<Option<Option<TimestampedOffset>>, BatchError> {
+        let (header, wanted, found) = (self.walk.header, self.at_or_after, &mut self.found);
+        let over = self.walk.go_on(most, &mut |record| match wanted {
+            Some(timestamp) if record.timestamp >= timestamp => {
+                *found = Some(at(&header, record));
+                Step::Stop
+            }
+            Some(_) => Step::Next,
+            None => {
+                if found.is_none_or(|largest| record.timestamp > largest.timestamp) {
+                    *found = Some(at(&header, record));
+                }
+                Step::Next
+            }
+        })?;
+        Ok(over.map(|_| self.found))
+    }
+
+    fn finish(mut self) -> Result<Option<TimestampedOffset>, BatchError> {
+        loop {
+            if let Some(found) = self.go_on(usize::MAX)? {
+                return Ok(found);
+            }
         }
-        Step::Next
-    })?;
-    Ok(found)
+    }
 }
 
 fn at(header: &BatchHeader, record: &RecordShape) -> TimestampedOffset {
