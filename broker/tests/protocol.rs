@@ -224,6 +224,18 @@ fn frames_that_no_client_sends_close_the_connection_and_only_that_one() {
 }
 
 #[test]
+fn metadata_by_id_is_refused_in_the_versions_that_have_no_meaning_for_it() {
+    let by_id = MetadataRequestTopic { topic_id: Uuid([7; 16]), name: None };
+    let by_name = MetadataRequestTopic { name: Some(Str::from("no-such")), ..Default::default() };
+    let request = MetadataRequest { topics: Some(vec![by_id, by_name]), ..Default::default() };
+    for version in [10, 11] {
+        let topics = Client::new().ask(version, &request).topics;
+        let told: Vec<_> = topics.iter().map(|t| (t.error_code, t.name.as_deref(), t.topic_id)).collect();
+        assert_eq!(told, [(42, Some(""), Uuid([7; 16])), (42, Some("no-such"), Uuid::ZERO)]);
+    }
+}
+
+#[test]
 fn a_batch_comes_back_as_it_was_sent_with_its_offsets_set() {
     let mut client = Client::new();
     client.create("roundtrip", 1);

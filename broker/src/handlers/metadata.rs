@@ -30,6 +30,11 @@ pub async fn handle(
 ) -> Result<Response, Refusal> {
     let version = request.header.api_version;
     let asked = body.topics.filter(|topics| version > 0 || !topics.is_empty());
+    if (10..12).contains(&version)
+        && asked.iter().flatten().any(|topic| topic.name.is_none() || !topic.topic_id.is_zero())
+    {
+        return answer(request, &refused(asked.into_iter().flatten()));
+    }
     let topics = match &asked {
         None => {
             let image = context.shard.image();
@@ -69,6 +74,17 @@ pub async fn handle(
         answered.cluster_authorized_operations = CLUSTER_OPERATIONS;
     }
     answer(request, &answered)
+}
+
+/// Versions 10 and 11 have a place for ids and for null names, but no meaning: Kafka refuses the whole request.
+fn refused(asked: impl Iterator<Item = MetadataRequestTopic>) -> MetadataResponse {
+    let refuse = |topic: MetadataRequestTopic| MetadataResponseTopic {
+        error_code: ErrorCode::InvalidRequest.code(),
+        name: Some(topic.name.unwrap_or_default()),
+        topic_id: topic.topic_id,
+        ..Default::default()
+    };
+    MetadataResponse { topics: asked.map(refuse).collect(), ..Default::default() }
 }
 
 fn told(Broker { id, host, port, rack }: Broker) -> MetadataResponseBroker {
