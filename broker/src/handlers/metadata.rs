@@ -35,10 +35,12 @@ pub async fn handle(
     {
         return answer(request, &refused(asked.into_iter().flatten()));
     }
+    // Held until the answer is encoded.
+    let mut _long = None;
     let topics = match &asked {
         None => {
-            let image = context.shard.image();
-            image.topics().map(|topic| describe(&context.brokers, topic)).collect()
+            _long = Some(context.shard.long_answers.acquire(1).await);
+            all_topics(context).await
         }
         Some(asked) => {
             if body.allow_auto_topic_creation {
@@ -85,6 +87,19 @@ fn refused(asked: impl Iterator<Item = MetadataRequestTopic>) -> MetadataRespons
         ..Default::default()
     };
     MetadataResponse { topics: asked.map(refuse).collect(), ..Default::default() }
+}
+
+/// However many there are, with rests.
+async fn all_topics(context: &Context) -> Vec<MetadataResponseTopic> {
+    let image = context.shard.image();
+    let mut topics = Vec::with_capacity(image.topic_count());
+    for topic in image.topics() {
+        topics.push(describe(&context.brokers, topic));
+        if reactor::should_yield() {
+            reactor::yield_now().await;
+        }
+    }
+    topics
 }
 
 fn told(Broker { id, host, port, rack }: Broker) -> MetadataResponseBroker {

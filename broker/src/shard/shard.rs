@@ -8,8 +8,8 @@ use futures_channel::oneshot;
 use futures_util::future::{Either, select, select_all};
 use indexmap::IndexMap;
 use reactor::Instant;
-use storage::types::LeaderEpoch;
 use reactor::sync::Semaphore;
+use storage::types::LeaderEpoch;
 use storage::{ReadPart, Store};
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::types::{Str, Uuid};
@@ -35,6 +35,8 @@ pub struct Shard {
     pub request_budget: Rc<RequestBudget>,
     /// Which long check of a produced batch goes on; see [`super::validate`].
     pub long_checks: Semaphore,
+    /// Which answer that tells of everything there is is made: many who ask for it take no more turns than one.
+    pub long_answers: Semaphore,
     /// Lines about connections.
     pub log_pace: LogPace,
     image: RefCell<Arc<MetadataImage>>,
@@ -73,6 +75,7 @@ impl Shard {
             metrics: Metrics::default(),
             request_budget: Rc::default(),
             long_checks: Semaphore::new(1),
+            long_answers: Semaphore::new(1),
             log_pace: LogPace::default(),
             image: RefCell::new(image),
             partitions: RefCell::default(),

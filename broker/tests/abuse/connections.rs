@@ -33,7 +33,7 @@ pub fn half_open(attacker: &mut Attacker) {
     rest(attacker, &held);
 }
 
-/// Produce requests of all sizes that come in byte by byte.
+/// Produce requests of all sizes that come in byte by byte, from each connection a few a second.
 pub fn slow_loris(attacker: &mut Attacker) {
     let mut held = Vec::new();
     for number in 0..HELD_A_THREAD {
@@ -49,6 +49,7 @@ pub fn slow_loris(attacker: &mut Attacker) {
                 // Closed, when others wait for the memory that it holds.
                 let _ = stream.write_all(&request[*sent..=*sent]);
                 *sent += 1;
+                std::thread::sleep(Duration::from_millis(1));
             }
         }
         std::thread::sleep(Duration::from_millis(20));
