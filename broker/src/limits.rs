@@ -34,7 +34,15 @@ pub const LISTEN_BACKLOG: u32 = 1024;
 pub const ADDRESS_WAIT_SECONDS: u64 = 60;
 /// Fetch sessions that a shard keeps; the oldest idle one gives way (KIP-227).
 pub const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
-/// Bytes of response heads gathered into one vectored send.
+/// Bytes of one step of a large answer: what the kernel copies in one go.
+pub const SEND_STEP_BYTES: usize = 256 << 10;
+/// The same of a segment file, which the reactor cuts further.
+pub const SEND_FILE_STEP_BYTES: u64 = 1 << 20;
+/// Steps from this size on are counted.
+pub const SEND_BULK_BYTES: usize = 64 << 10;
+/// How many of these a shard begins in a turn.
+pub const SEND_BULK_STEPS: u64 = 2;
+/// Bytes of answers that are gathered before they are sent.
 pub const SEND_BATCH_BYTES: usize = 1 << 20;
 /// Bytes that a batch may decompress to while its records are checked.
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 128 << 20;

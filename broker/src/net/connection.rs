@@ -153,7 +153,7 @@ async fn write(
                 None => break,
             }
         }
-        match send::send_all(&stream, &mut answers).await {
+        match send::send_all(&stream, &mut answers, &context.shard.bulk_sends).await {
             Ok(sent) => metrics.sent_bytes.add(sent),
             Err(error) => {
                 debug!(%peer, %error, "answer not sent");

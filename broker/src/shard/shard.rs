@@ -18,6 +18,7 @@ use super::PartitionId;
 use super::budget::RequestBudget;
 use super::log_pace::LogPace;
 use super::partition::{Partition, ReadOutcome, ReadSpec};
+use crate::limits;
 use crate::metadata::ids::ShardId;
 use crate::metadata::image::MetadataImage;
 use crate::metadata::topic_config::TopicConfig;
@@ -37,6 +38,8 @@ pub struct Shard {
     pub long_checks: Semaphore,
     /// Which answer that tells of everything there is is made: many who ask for it take no more turns than one.
     pub long_answers: Semaphore,
+    /// Steps of large answers that may begin in this turn.
+    pub bulk_sends: Semaphore,
     /// Lines about connections.
     pub log_pace: LogPace,
     image: RefCell<Arc<MetadataImage>>,
@@ -76,6 +79,7 @@ impl Shard {
             request_budget: Rc::default(),
             long_checks: Semaphore::new(1),
             long_answers: Semaphore::new(1),
+            bulk_sends: Semaphore::new(limits::SEND_BULK_STEPS),
             log_pace: LogPace::default(),
             image: RefCell::new(image),
             partitions: RefCell::default(),

@@ -49,7 +49,7 @@ pub fn never_read(attacker: &mut Attacker) {
     }
     attacker.tally.held += held.len() as u64;
     while attacker.goes_on() {
-        let batch = batches::plain(500_000, &mut attacker.dice);
+        let batch = batches::plain(50_000, &mut attacker.dice);
         let produce = Attacker::request(9, &batches::produce(&attacker.topic(), 0, batch));
         attacker.throw(&produce, super::attacker::Wait::Must);
         std::thread::sleep(Duration::from_millis(50));
