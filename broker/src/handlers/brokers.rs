@@ -138,3 +138,27 @@ impl Context {
         Err(Elsewhere { code: ErrorCode::NotLeaderOrFollower, leader })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::server::ListenMode;
+
+    #[test]
+    fn advertised_ports_of_shards_follow_the_advertised_one() {
+        let ports = |mode, advertised_port| {
+            let bound = Addresses::new(([127, 0, 0, 1], 9092).into(), mode, 3).unwrap();
+            let listener = Listener {
+                name: "PLAINTEXT".to_owned(),
+                address: bound.shared,
+                advertised_host: "broker.example".to_owned(),
+                advertised_port,
+            };
+            Brokers::new(BrokerIds::new(mode), &listener, &bound).ports
+        };
+        assert_eq!(ports(ListenMode::Shared, 0), [9092]);
+        assert_eq!(ports(ListenMode::Shared, 19092), [19092]);
+        assert_eq!(ports(ListenMode::Direct, 0), [9093, 9094, 9095], "those that were bound");
+        assert_eq!(ports(ListenMode::Direct, 19092), [19093, 19094, 19095]);
+    }
+}
