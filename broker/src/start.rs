@@ -53,8 +53,9 @@ impl Broker {
             .map_err(|(address, error)| StartError::Listen { address, error })?;
         let admin = config.admin_address.map(bind_admin).transpose()?;
         let admin_address = admin.as_ref().map(AdminPort::address);
-        let pin = config.server.pin_cores;
-        let mut threads = SystemThreads { pin, shards: Vec::new(), admin, control: None };
+        let (pin, spin) = (config.server.pin_cores, Duration::from_micros(config.server.idle_spin_us));
+        let cpus = if pin { reactor::allowed_cpus() } else { Vec::new() };
+        let mut threads = SystemThreads { cpus, spin, shards: Vec::new(), admin, control: None };
         let started = Builder::new("start").run(move || async move {
             let up = bring_up(config, addresses.clone(), shards, &mut threads).await?;
             threads.tell(Phase::Serving);
@@ -106,7 +107,10 @@ fn available_cores() -> u32 {
 
 /// The threads of this process.
 struct SystemThreads {
-    pin: bool,
+    /// The cores that shards are pinned to, in turn; none: they are not.
+    cpus: Vec<usize>,
+    /// How long an idle shard looks for work before it sleeps.
+    spin: Duration,
     shards: Vec<JoinHandle<()>>,
     /// Until the control thread has it.
     admin: Option<AdminPort>,
@@ -130,7 +134,8 @@ impl Threads for SystemThreads {
     fn start_shard(&mut self, setup: ShardSetup) -> Result<(), StartError> {
         let index = setup.index.0;
         let builder = Builder::new(format!("shard-{index}"))
-            .cpu(self.pin.then_some(index as usize % available_cores() as usize));
+            .spin(self.spin)
+            .cpu((!self.cpus.is_empty()).then(|| self.cpus[index as usize % self.cpus.len()]));
         self.shards.push(builder.spawn(move || on_shard::run(setup)).map_err(StartError::Reactor)?);
         Ok(())
     }

@@ -102,6 +102,15 @@ impl Builder {
     }
 }
 
+/// The cores that this thread may run on, by the system's numbers, ascending: those of the machine, or what a container or
+/// `taskset` left of them. Empty if the system does not say.
+pub fn allowed_cpus() -> Vec<usize> {
+    let mut cpus: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+    cpus.sort_unstable();
+    cpus
+}
+
 /// A reactor's thread.
 #[derive(Debug)]
 pub struct JoinHandle<T> {

@@ -61,7 +61,7 @@ use std::task::{Context, Poll};
 #[cfg(feature = "simulator")]
 pub(crate) use buffer::is_aligned_to;
 pub use buffer::{FixedBuffer, aligned, fixed_buffer, is_aligned};
-pub use builder::{Builder, JoinHandle};
+pub use builder::{Builder, JoinHandle, allowed_cpus};
 pub use file::{Commit, File, OpenOptions, SharedFile, SyncMethod};
 pub use net::{ListenOptions, RecvBuf, Shutdown, TcpListener, TcpStream};
 pub use stats::{LongPolls, Stats, stats, take_longest_poll};

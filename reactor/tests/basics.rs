@@ -317,6 +317,17 @@ fn listen_shared(address: std::net::SocketAddr) -> TcpListener {
 }
 
 #[test]
+fn the_cores_that_a_thread_may_run_on_are_those_it_was_left() {
+    let all = reactor::allowed_cpus();
+    assert!(!all.is_empty());
+    let last = *all.last().unwrap();
+    let left = std::thread::spawn(move || {
+        Builder::new("pinned").cpu(Some(last)).run(|| async { reactor::allowed_cpus() }).unwrap()
+    });
+    assert_eq!(left.join().unwrap(), [last]);
+}
+
+#[test]
 fn registered_buffers_are_written_read_and_used_again() {
     use reactor::limits::{FIXED_BUFFER_BYTES, FIXED_BUFFERS};
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

@@ -36,6 +36,9 @@ settings! {
         "cores" => cores: Option<u32> = None, check: Check::Between(1, 1024);
         /// Whether each shard is pinned to its core.
         "cores.pin" => pin_cores: bool = Some("true");
+        /// Microseconds for which an idle shard looks for work before it sleeps. Above 0 it saves the time to wake up
+        /// and costs CPU whenever little is to be done; for cores that nothing else runs on.
+        "idle.spin.us" => idle_spin_us: u64 = Some("0"), check: Check::Between(0, 10_000);
         /// shared: one port, a node is one broker. direct: each shard has a port of its own as well, those that
         /// follow the listener's, and is a broker of its own to clients.
         "listen" => listen: ListenMode = Some("shared"), check: Check::OneOf(ListenMode::WORDS);
