@@ -13,9 +13,9 @@ class Sample:
     def __init__(self, bench, broker):
         self.bench, self.broker = bench, broker
 
-    def run(self, load, records, size):
+    def run(self, load, records, size, prefix=()):
         """Runs the load program; its figures, with what the broker and the device did meanwhile."""
-        pid, command = self.broker.pid, self.bench.command(self.broker, load)
+        pid, command = self.broker.pid, [*prefix, *self.bench.command(self.broker, load)]
         host.forget_peak(pid)
         device, cpu, busy = self.bench.device.counters(), host.cpu_seconds(pid), host.busy_seconds()
         begun = time.monotonic()

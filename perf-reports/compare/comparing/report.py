@@ -9,6 +9,8 @@ from .targets import TARGETS
 SHOWN = [
     ("MB_s", "MB/s", 1),
     ("rec_s", "records/s", 0),
+    ("requests_s", "requests/s", 0),
+    ("cpu_us_per_request", "broker CPU µs/request", 2),
     ("cpu_s_per_gb", "broker CPU s/GB", 2),
     ("cpu_s_per_million", "broker CPU s/million", 1),
     ("p50_ms", "p50 ms", 2),

@@ -253,6 +253,35 @@ class Idle(Row):
         return sample
 
 
+class OneCore(Row):
+    """The broker alone on one core with one shard, all load from another: bytes by rkperf, requests of one record by loadgen."""
+
+    variants = ("corelane",)
+    in_flight = 64
+
+    def __init__(self, name, title, records, requests):
+        super().__init__(name, title)
+        self.records, self.requests = records, requests
+
+    def sample(self, bench, variant, number):
+        broker = bench.alone()
+        broker.wipe()
+        broker.start(prefix=["taskset", "-c", "0"])
+        try:
+            records = bench.scaled(self.records)
+            with broker.client() as client:
+                client.create_topic("bytes", PARTITIONS)
+                client.create_topic("requests", 1)
+            load = ["produce", "bytes", records, KIB, 0, *LINGER]
+            sample = Sample(bench, broker).run(load, records, KIB, prefix=["taskset", "-c", "1"])
+            figures = bench.loadgen(broker, "requests", bench.scaled(self.requests), self.in_flight)
+            sample["requests_s"] = figures["requests"] / figures["seconds"]
+            sample["cpu_us_per_request"] = figures["broker_cpu_us_per_request"]
+        finally:
+            broker.wipe()
+        return sample
+
+
 def fill(bench, broker, topic, records):
     """Writes records of 1 KiB."""
     with broker.client() as client:
@@ -288,5 +317,6 @@ ROWS = [
     EndToEnd("end-to-end", "end to end at 5,000 records/s, 1 KiB", 100_000, KIB, 5000),
     Starts("start", "from start on an empty folder to the first acknowledged record"),
     AfterKill("kill", "from start after kill -9 to the first acknowledged record, 10 GB", 10 * MILLION),
+    OneCore("one-core", "the broker alone on one core with one shard, load from the other", 2 * MILLION, 2 * MILLION),
     Idle("idle", "memory: after start, of idle connections and partitions", 100_000, 5000),
 ]
