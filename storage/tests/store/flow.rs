@@ -160,3 +160,35 @@ fn ten_thousand_idle_logs_open_and_come_back() {
         }
     });
 }
+
+/// Where the bytes of a read lie in memory, if they do.
+async fn places(log: &storage::Log) -> Vec<*const u8> {
+    let read = log.read(Offset(0), 5_000, Offset::MAX).await.unwrap();
+    let place = |part: &storage::ReadPart| match part {
+        storage::ReadPart::Memory(bytes) => Some(bytes.as_ptr()),
+        storage::ReadPart::File { .. } => None,
+    };
+    read.parts.iter().filter_map(place).collect()
+}
+
+#[test]
+fn readers_share_the_commit_buffer_and_files_are_not_read_for_them() {
+    let dir = folder();
+    let options = options(dir.path());
+    run(move || async move {
+        let (store, _) = open(options, &[spec(1)]).await;
+        let log = store.create_log(spec(1)).unwrap();
+        let bytes = batch(&value(1, 5_000));
+        append(&store, &log, &bytes).await;
+        let first = places(&log).await;
+        assert_eq!(first.len(), 1);
+        assert_ne!(first[0], bytes.as_ptr(), "staging is the one copy");
+        assert_eq!(places(&log).await, first, "no reader has a copy of its own");
+        // Behind the tail a read names a range of the file: what is sent of it is not copied through this process.
+        for _ in 0..200 {
+            append(&store, &log, &batch(&value(1, 5_000))).await;
+        }
+        assert!(places(&log).await.is_empty());
+        store.close().await.unwrap();
+    });
+}
