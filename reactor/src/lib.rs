@@ -101,6 +101,48 @@ impl Future for YieldNow {
     }
 }
 
+/// Lets other tasks run when those of this turn have used up its time; in a long loop, so often that no more than some
+/// hundred microseconds lie in between.
+///
+/// # Panics
+/// Outside a reactor.
+pub async fn give_way() {
+    if should_yield() {
+        yield_now().await;
+    }
+}
+
+/// [`give_way`] for loops with short steps: looks at the clock at every so many of them only.
+#[derive(Debug)]
+pub struct Pace {
+    every: u32,
+    left: u32,
+}
+
+impl Pace {
+    /// Looks at the clock at every `every`-th step.
+    pub fn every(every: u32) -> Pace {
+        Pace { every, left: every }
+    }
+
+    /// One more step: true when it is time to [`give_way`].
+    pub fn is_due(&mut self) -> bool {
+        self.left -= 1;
+        if self.left > 0 {
+            return false;
+        }
+        self.left = self.every;
+        should_yield()
+    }
+
+    /// One more step. Lets other tasks run when it is time.
+    pub async fn step(&mut self) {
+        if self.is_due() {
+            yield_now().await;
+        }
+    }
+}
+
 /// A number from the reactor's generator: fast, seeded by the kernel, not for secrets.
 ///
 /// # Panics

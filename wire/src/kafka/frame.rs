@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::api_key::ApiKey;
 use super::header::{RequestHeader, ResponseHeader};
-use super::message::{Message, Request};
+use super::message::{Message, Pace, Request};
 use super::types::Str;
 use super::writer::{Encoded, Writer};
 
@@ -51,9 +51,18 @@ pub fn body_len(prefix: [u8; LENGTH_BYTES], cap: usize) -> Result<usize, FrameEr
 
 /// A whole frame, length first, around what `write` puts.
 fn frame(write: impl FnOnce(&mut Writer)) -> Encoded {
+    let mut w = begin();
+    write(&mut w);
+    end(w)
+}
+
+fn begin() -> Writer {
     let mut w = Writer::with_capacity(FRAME_CAPACITY);
     w.put_i32(0);
-    write(&mut w);
+    w
+}
+
+fn end(mut w: Writer) -> Encoded {
     let len = w.len() - LENGTH_BYTES;
     debug_assert!(i32::try_from(len).is_ok(), "a frame that no peer can read");
     w.set_i32(0, len as i32);
@@ -66,6 +75,20 @@ pub fn response(key: ApiKey, version: i16, correlation_id: i32, body: &impl Mess
         ResponseHeader { correlation_id }.encode(w, key, version);
         body.encode(w, version);
     })
+}
+
+/// [`response`] with pauses between the elements of long arrays.
+pub async fn response_paced(
+    key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    body: &impl Message,
+    pace: &mut impl Pace,
+) -> Encoded {
+    let mut w = begin();
+    ResponseHeader { correlation_id }.encode(&mut w, key, version);
+    body.encode_paced(&mut w, version, pace).await;
+    end(w)
 }
 
 /// The frame of a request in `version`.

@@ -34,6 +34,15 @@ use super::api_key::ApiKey;
 use super::reader::{DecodeError, Reader};
 use super::writer::Writer;
 
+/// Lets others run in the middle of long work: who writes a long message shares a core with them.
+pub trait Pace {
+    /// A step of about so much work was made, in bytes: true when it is time for others.
+    fn is_due(&mut self, work: usize) -> bool;
+
+    /// Lets others run.
+    fn pause(&mut self) -> impl Future<Output = ()>;
+}
+
 /// A message or a structure in one.
 pub trait Message: Sized + Default {
     /// How `version` is written.
@@ -45,6 +54,9 @@ pub trait Message: Sized + Default {
     /// Writes the fields that `version` has. A value that the version cannot carry is left out; it is a bug, unless the
     /// field is ignorable or has its default, and debug builds assert so.
     fn encode(&self, w: &mut Writer, version: i16);
+
+    /// [`encode`](Self::encode) with pauses.
+    fn encode_paced(&self, w: &mut Writer, version: i16, pace: &mut impl Pace) -> impl Future<Output = ()>;
 
     /// Gives every `error_code` in the message, those of success too, in the order of its fields.
     fn error_codes(&self, found: &mut impl FnMut(i16));
@@ -80,6 +92,17 @@ pub trait Field: Sized {
     fn read(r: &mut Reader, form: Form) -> Result<Self, DecodeError>;
     /// Writes the value.
     fn write(&self, w: &mut Writer, form: Form);
+
+    /// Writes the value with pauses between the elements of long arrays.
+    fn write_paced(&self, w: &mut Writer, form: Form, _pace: &mut impl Pace) -> impl Future<Output = ()> {
+        async move { self.write(w, form) }
+    }
+
+    /// Elements of the arrays in the value.
+    #[inline]
+    fn elements(&self) -> usize {
+        0
+    }
 
     /// Whether this is a null.
     fn is_null(&self) -> bool {
@@ -226,6 +249,15 @@ macro_rules! message_struct {
                 $crate::kafka::message::Field::write(self, w, Self::form(version));
             }
 
+            async fn encode_paced(
+                &self,
+                w: &mut $crate::kafka::writer::Writer,
+                version: i16,
+                pace: &mut impl $crate::kafka::message::Pace,
+            ) {
+                $crate::kafka::message::Field::write_paced(self, w, Self::form(version), pace).await;
+            }
+
             fn error_codes(&self, found: &mut impl FnMut(i16)) {
                 $crate::kafka::message::Field::inner_error_codes(self, found);
             }
@@ -315,6 +347,55 @@ macro_rules! message_struct {
                     )*
                 }
             }
+
+            async fn write_paced(
+                &self,
+                w: &mut $crate::kafka::writer::Writer,
+                form: $crate::kafka::message::Form,
+                pace: &mut impl $crate::kafka::message::Pace,
+            ) {
+                let _ = &pace;
+                let mut tagged = 0_u32;
+                $(
+                    if !(field_in!(form.version, $($spec)+)) {
+                        debug_assert!(
+                            field_ignorable!($($spec)+) || self.$field == field_default!($ty $(= $default)?),
+                            concat!(stringify!($name), ".", stringify!($field), " is not in version {}"),
+                            form.version
+                        );
+                    } else if field_tag!($($spec)+).is_some() {
+                        tagged += u32::from(self.$field != field_default!($ty $(= $default)?));
+                    } else {
+                        debug_assert!(
+                            form.version >= field_null_from!($($spec)+)
+                                || !$crate::kafka::message::Field::is_null(&self.$field),
+                            concat!(stringify!($name), ".", stringify!($field), " has no null in version {}"),
+                            form.version
+                        );
+                        $crate::kafka::message::Field::write_paced(&self.$field, w, form, pace).await;
+                    }
+                )*
+                if !form.flexible {
+                    return;
+                }
+                w.put_uvarint(tagged);
+                if tagged > 0 {
+                    $(
+                        if let Some(tag) = field_tag!($($spec)+)
+                            && field_in!(form.version, $($spec)+)
+                            && self.$field != field_default!($ty $(= $default)?)
+                        {
+                            w.put_tagged(tag, |w| $crate::kafka::message::Field::write(&self.$field, w, form));
+                        }
+                    )*
+                }
+            }
+
+            #[inline]
+            fn elements(&self) -> usize {
+                0 $( + $crate::kafka::message::Field::elements(&self.$field) )*
+            }
+
         }
 
         #[cfg(feature = "sample")]

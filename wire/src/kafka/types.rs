@@ -7,7 +7,7 @@ use std::ops::Deref;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::message::{Field, Form, Nullable};
+use super::message::{Field, Form, Nullable, Pace};
 use super::reader::{DecodeError, Reader};
 use super::writer::{Records, Writer};
 
@@ -285,6 +285,11 @@ impl Field for Records {
     }
 }
 
+/// Elements of an array that are written without a pause,
+const ELEMENTS_STEP: usize = 64;
+/// and the work of one ([`Pace`]).
+const ELEMENT_BYTES: usize = 64;
+
 impl<T: Field> Field for Vec<T> {
     fn inner_error_codes(&self, found: &mut impl FnMut(i16)) {
         for each in self {
@@ -308,6 +313,26 @@ impl<T: Field> Field for Vec<T> {
         for element in self {
             element.write(w, form);
         }
+    }
+
+    async fn write_paced(&self, w: &mut Writer, form: Form, pace: &mut impl Pace) {
+        w.put_bytes_len(Some(self.len()), form.flexible);
+        for element in self {
+            let inner = element.elements();
+            if inner <= ELEMENTS_STEP {
+                element.write(w, form);
+            } else {
+                element.write_paced(w, form, pace).await;
+            }
+            if pace.is_due(ELEMENT_BYTES * (1 + inner)) {
+                pace.pause().await;
+            }
+        }
+    }
+
+    #[inline]
+    fn elements(&self) -> usize {
+        self.len()
     }
 }
 
@@ -334,6 +359,11 @@ impl<T: Field> Nullable for Vec<T> {
 }
 
 impl<T: Nullable> Field for Option<T> {
+    #[inline]
+    fn elements(&self) -> usize {
+        self.as_ref().map_or(0, Field::elements)
+    }
+
     fn inner_error_codes(&self, found: &mut impl FnMut(i16)) {
         if let Some(value) = self {
             value.inner_error_codes(found);
