@@ -7,9 +7,11 @@
 //! carried forward as a new entry, once. If it would be carried again with nothing added, its partition is quiet:
 //! the block is written padded instead and leaves memory. So carrying costs what is active, not what exists.
 
+use std::ops::{Bound, ControlFlow};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use reactor::Pace;
 use reactor::planted::{Planted, planted};
 
 use crate::checkpoint::{Frame, Kind, Summary, empty_slot};
@@ -17,10 +19,10 @@ use crate::cold_segments::segment_path;
 use crate::commit_log::format::{Entry, EntryKind};
 use crate::commit_log::ring;
 use crate::error::StorageError;
-use crate::limits::{BLOCK, CHECKPOINT_FAILURES_MAX, CHECKPOINT_FRAME_BYTES, COMMIT_BYTES_MAX};
+use crate::limits::{BLOCK, CHECKPOINT_FAILURES_MAX, CHECKPOINT_FRAME_BYTES, COMMIT_BYTES_MAX, LOGS_STEP};
 use crate::log::core::{Health, LogCell, LogCore, Salvage};
 use crate::log_record::{self, LogRecord};
-use crate::maintenance::for_each;
+use crate::maintenance::{for_each, listed};
 use crate::recovery::replay::SALVAGED_SEQUENCE;
 use crate::store::StoreInner;
 use crate::tail::Chunk;
@@ -49,13 +51,15 @@ pub(crate) async fn checkpoint(inner: &Rc<StoreInner>, goal: Goal) -> Result<(),
             }
         }
     };
-    let cells: Vec<Rc<LogCell>> = inner.listed.borrow().clone();
+    let cells: Rc<[Rc<LogCell>]> = listed(inner).await.into();
     let shared = Rc::clone(inner);
     // Logs that could not be written back keep their commits in the ring: what the others have done counts, and what
     // was deleted makes room.
-    let settled = for_each(cells.clone(), move |cell| {
+    let each = Rc::clone(&cells);
+    let each = (0..cells.len()).map(move |index| Rc::clone(&each[index]));
+    let settled = for_each(each, move |cell| {
         let inner = Rc::clone(&shared);
-        async move { settle(&inner, &cell, freed, goal).await }
+        async move { settle(&inner, &cell, freed, goal).await.map(ControlFlow::Continue) }
     })
     .await;
     if let Err(error) = sync_dirs(inner).await {
@@ -64,14 +68,16 @@ pub(crate) async fn checkpoint(inner: &Rc<StoreInner>, goal: Goal) -> Result<(),
     }
     write_with_reserve(inner, &cells, freed).await?;
     inner.counters.checkpoints.set(inner.counters.checkpoints.get() + 1);
-    for cell in &cells {
+    let mut pace = Pace::every(LOGS_STEP);
+    for cell in &*cells {
+        pace.step().await;
         // A file that cannot be removed takes space and harms nobody; the next checkpoint tries again.
         if let Err(error) = unlink_doomed(inner, cell).await {
             tracing::warn!(%error, "an old segment stays");
         }
         forget_salvage(inner, cell).await?;
     }
-    unlist(inner);
+    unlist(inner).await;
     settled
 }
 
@@ -236,7 +242,7 @@ async fn write(
         inner.slots.borrow().full_into(file)
     };
     let all: Vec<Rc<LogCell>> = match kind {
-        Kind::Full => inner.logs.borrow().values().cloned().collect(),
+        Kind::Full => all_logs(inner).await,
         Kind::Delta => cells.to_vec(),
     };
     let extent = match kind {
@@ -273,6 +279,24 @@ async fn write(
     inner.summary.set(summary);
     inner.commit.reclaim(sequence, reclaimed);
     Ok(())
+}
+
+/// Every log there is, by id.
+async fn all_logs(inner: &StoreInner) -> Vec<Rc<LogCell>> {
+    let mut all: Vec<Rc<LogCell>> = Vec::with_capacity(inner.logs.borrow().len());
+    loop {
+        let before = all.len();
+        {
+            let logs = inner.logs.borrow();
+            let from = all.last().map_or(Bound::Unbounded, |last| Bound::Excluded(last.id));
+            let next = logs.range((from, Bound::Unbounded)).take(LOGS_STEP as usize);
+            all.extend(next.map(|(_, cell)| Rc::clone(cell)));
+        }
+        if all.len() == before {
+            return all;
+        }
+        reactor::give_way().await;
+    }
 }
 
 /// The record of a log that has changed, or of any for a full checkpoint.
@@ -341,15 +365,26 @@ async fn unlink_segment(dir: &std::path::Path, base: SegmentBase) -> Result<(), 
 }
 
 /// Takes the logs off the list that have nothing left for a checkpoint.
-fn unlist(inner: &StoreInner) {
+async fn unlist(inner: &StoreInner) {
     let is_settled = |core: &LogCore| {
         core.health == Health::Gone
             || (!core.changed && core.salvage == Salvage::Written)
             || (!core.changed && core.unsafe_from() == core.end_at() && core.unhandled == 0)
     };
-    inner.listed.borrow_mut().retain(|cell| {
-        let mut core = cell.core.borrow_mut();
-        core.listed = !is_settled(&core);
-        core.listed
-    });
+    let mut pace = Pace::every(LOGS_STEP);
+    let mut place = 0;
+    loop {
+        {
+            let mut listed = inner.listed.borrow_mut();
+            let Some(cell) = listed.get(place) else { return };
+            let settled = is_settled(&cell.core.borrow());
+            cell.core.borrow_mut().listed = !settled;
+            if settled {
+                listed.swap_remove(place);
+            } else {
+                place += 1;
+            }
+        }
+        pace.step().await;
+    }
 }

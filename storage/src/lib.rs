@@ -42,6 +42,7 @@ pub mod time_index;
 mod time_search;
 mod truncate;
 pub mod types;
+mod watch;
 mod writeback;
 
 #[cfg(test)]
@@ -58,3 +59,4 @@ pub use reader::{Read, ReadPart};
 pub use recovery::RecoveryReport;
 pub use shards::place_anew;
 pub use store::{Store, StoreStats, SyncProbe};
+pub use watch::Watch;

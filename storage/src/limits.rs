@@ -82,3 +82,5 @@ pub const CHECKPOINT_FAILURES_MAX: u32 = 5;
 pub const SALVAGE_BYTES_MAX: u64 = 4 << 30;
 /// Files unlinked in one go before other tasks get their turn.
 pub const UNLINKS_A_TURN: usize = 16;
+/// Logs that a loop over all of them looks at before it looks at the clock.
+pub const LOGS_STEP: u32 = 32;

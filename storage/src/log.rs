@@ -24,6 +24,7 @@ use crate::producer_state::{ProducerBatch, ProducerCheck};
 use crate::reader::Read;
 use crate::store::StoreInner;
 use crate::types::{LeaderEpoch, LogId, Offset, Position, Timestamp};
+use crate::watch::Watch;
 use core::{Arriving, Health, LogCell};
 
 /// A batch to stage.
@@ -160,10 +161,10 @@ impl Log {
         self.cell.core.borrow().flushed
     }
 
-    /// Told when the flushed offset or the log start grows, and when the log goes. Check the condition and poll
-    /// [`Notify::notified`](reactor::sync::Notify::notified) in the same poll.
-    pub fn on_flushed(&self) -> &reactor::sync::Notify {
-        self.cell.grew()
+    /// Tells `watch` under `token` when the flushed offset or the log start grows, and when the log goes. What came before
+    /// is the caller's to look at, afterwards.
+    pub fn watch(&self, watch: &Watch, token: u32) {
+        self.cell.watch(watch.watcher(token));
     }
 
     /// Whether the log was deleted or its store closed.
@@ -281,7 +282,8 @@ impl Log {
 
     /// Changes the settings; they hold from the next batch and the next look of retention on.
     pub fn set_config(&self, config: LogConfig) {
-        self.cell.core.borrow_mut().config = Rc::new(config);
+        let config = self.store.shared(config);
+        self.cell.core.borrow_mut().config = config;
     }
 
     /// The settings.

@@ -127,7 +127,7 @@ impl LogRecord {
     /// The log that this record describes; flushed up to its end, which the caller makes true.
     pub(crate) fn restore(&self, config: LogConfig, budget: &Rc<ProducerBudget>) -> Result<LogCore, Corrupt> {
         let corrupt = |entry, why| Corrupt { what: "log record", entry, why };
-        let mut core = LogCore::new(&self.name, config, Rc::clone(budget));
+        let mut core = LogCore::new(&self.name, Rc::new(config), Rc::clone(budget));
         core.segments.clear();
         for (entry, record) in self.segments.iter().enumerate() {
             let segment = record.restore()?;

@@ -1,17 +1,21 @@
 //! What runs behind a store: writeback under pressure, checkpoints, the ring's growth, the watch on free space.
 
 use std::cell::RefCell;
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
 
+use reactor::Pace;
 use reactor::sync::Permit;
 
 use crate::checkpointer::{Goal, checkpoint};
 use crate::commit_log::ring;
 use crate::error::StorageError;
 use crate::limits::{
-    CHECKPOINT_AT_ONE_IN, GROW_AT_ONE_IN, HOUSEKEEPING_INTERVAL, RELIEVE_TO_ONE_IN, RETRY_INTERVAL,
-    RING_FILES_MAX, WRITEBACKS_MAX,
+    CHECKPOINT_AT_ONE_IN, GROW_AT_ONE_IN, HOUSEKEEPING_INTERVAL, LOGS_STEP, RELIEVE_TO_ONE_IN,
+    RETRY_INTERVAL, RING_FILES_MAX, WRITEBACKS_MAX,
 };
 use crate::log::core::LogCell;
 use crate::store::StoreInner;
@@ -92,16 +96,21 @@ fn is_crowded(inner: &StoreInner) -> bool {
 /// Writes dirty blocks back without a checkpoint, largest first, until a quarter of the budget is left: what is small
 /// now is cheaper to write when it has grown.
 async fn relieve(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
-    let mut cells: Vec<Rc<LogCell>> = inner.listed.borrow().clone();
-    cells.sort_by_cached_key(|cell| std::cmp::Reverse(cell.core.borrow().unhandled));
+    let dirty = listed(inner).await.into_iter().map(|cell| {
+        let unhandled = cell.core.borrow().unhandled;
+        Dirty { unhandled, cell }
+    });
+    // Few of very many logs come to their turn: a heap is made in less time than all are sorted.
+    let mut heap: BinaryHeap<Dirty> = dirty.collect();
     let shared = Rc::clone(inner);
-    for_each(cells, move |cell| {
+    let largest = std::iter::from_fn(move || heap.pop()).map(|dirty| dirty.cell);
+    for_each(largest, move |cell| {
         let inner = Rc::clone(&shared);
         async move {
             if inner.commit.dirty() <= inner.options.dirty_bytes / RELIEVE_TO_ONE_IN {
-                return Ok(());
+                return Ok(ControlFlow::Break(()));
             }
-            write_back(&inner, &cell, Extent::Blocks, Sync::No).await
+            write_back(&inner, &cell, Extent::Blocks, Sync::No).await.map(ControlFlow::Continue)
         }
     })
     .await
@@ -111,11 +120,49 @@ async fn relieve(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
 /// memory later costs twice as much.
 async fn write_ripe(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
     let shared = Rc::clone(inner);
-    for_each(inner.commit.take_ripe(), move |cell| {
+    for_each(inner.commit.take_ripe().into_iter(), move |cell| {
         let inner = Rc::clone(&shared);
-        async move { write_back(&inner, &cell, Extent::Blocks, Sync::No).await }
+        async move { write_back(&inner, &cell, Extent::Blocks, Sync::No).await.map(ControlFlow::Continue) }
     })
     .await
+}
+
+/// A log by how much of it was not written back yet.
+struct Dirty {
+    unhandled: u64,
+    cell: Rc<LogCell>,
+}
+
+impl PartialEq for Dirty {
+    fn eq(&self, other: &Self) -> bool {
+        self.unhandled == other.unhandled
+    }
+}
+
+impl Eq for Dirty {}
+
+impl PartialOrd for Dirty {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Dirty {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.unhandled.cmp(&other.unhandled)
+    }
+}
+
+/// The logs that a checkpoint looks at. Holds the store's maintenance turn: none leaves the list meanwhile.
+pub(crate) async fn listed(inner: &StoreInner) -> Vec<Rc<LogCell>> {
+    let mut cells = Vec::new();
+    let mut pace = Pace::every(LOGS_STEP);
+    loop {
+        let next = inner.listed.borrow().get(cells.len()).cloned();
+        let Some(cell) = next else { return cells };
+        cells.push(cell);
+        pace.step().await;
+    }
 }
 
 /// A part of the ring is in use, or an append waits for room or was refused for want of it: a shard that is idle keeps
@@ -189,16 +236,19 @@ pub(crate) async fn close(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
     checkpoint(inner, Goal::Everything).await
 }
 
-/// Calls `f` for every item, a bounded number at a time; the first error is returned when all have ended.
-pub(crate) async fn for_each<T, F, Fut>(items: Vec<T>, f: F) -> Result<(), StorageError>
+/// Calls `f` for every item, a bounded number at a time, until it breaks off; the first error is returned when all that
+/// were begun have ended.
+pub(crate) async fn for_each<T, F, Fut>(
+    items: impl Iterator<Item = T> + 'static,
+    f: F,
+) -> Result<(), StorageError>
 where
     T: 'static,
     F: Fn(T) -> Fut + 'static,
-    Fut: Future<Output = Result<(), StorageError>> + 'static,
+    Fut: Future<Output = Result<ControlFlow<()>, StorageError>> + 'static,
 {
-    let workers = items.len().min(WRITEBACKS_MAX);
-    let (items, f) = (Rc::new(RefCell::new(items.into_iter())), Rc::new(f));
-    let tasks: Vec<_> = (0..workers)
+    let (items, f) = (Rc::new(RefCell::new(items)), Rc::new(f));
+    let tasks: Vec<_> = (0..WRITEBACKS_MAX)
         .map(|_| {
             let (items, f) = (Rc::clone(&items), Rc::clone(&f));
             reactor::spawn(reactor::Priority::Background, "writeback", async move {
@@ -206,10 +256,12 @@ where
                 loop {
                     let item = items.borrow_mut().next();
                     let Some(item) = item else { return result };
-                    result = result.and(f(item).await);
-                    if reactor::should_yield() {
-                        reactor::yield_now().await;
+                    match f(item).await {
+                        Ok(ControlFlow::Continue(())) => {}
+                        Ok(ControlFlow::Break(())) => return result,
+                        Err(error) => result = result.and(Err(error)),
                     }
+                    reactor::give_way().await;
                 }
             })
         })

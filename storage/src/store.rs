@@ -20,7 +20,7 @@ use crate::error::{StageError, StorageError};
 use crate::limits::FOLDER_NAME_KEPT;
 use crate::log::Log;
 use crate::log::core::{Health, LogCell, LogCore};
-use crate::options::{Catalog, LogSpec, StoreOptions};
+use crate::options::{Catalog, LogConfig, LogSpec, StoreOptions};
 use crate::producer_state::ProducerBudget;
 use crate::recovery::RecoveryReport;
 use crate::space::Space;
@@ -92,6 +92,8 @@ pub(crate) struct StoreInner {
     pub(crate) listed: RefCell<Vec<Rc<LogCell>>>,
     /// Logs with a folder that recovery knew nothing of.
     orphans: BTreeSet<LogId>,
+    /// Settings of the log that was made or set last.
+    last_config: RefCell<Rc<LogConfig>>,
     /// Deleted logs that the last checkpoint still names.
     pub(crate) removed: RefCell<Vec<LogId>>,
     pub(crate) slots: RefCell<Slots>,
@@ -117,6 +119,15 @@ pub(crate) struct StoreInner {
 impl StoreInner {
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.get()
+    }
+
+    /// Settings as logs keep them: those that are made or set one after the other with the same ones share them.
+    pub(crate) fn shared(&self, config: LogConfig) -> Rc<LogConfig> {
+        let mut last = self.last_config.borrow_mut();
+        if **last != config {
+            *last = Rc::new(config);
+        }
+        Rc::clone(&last)
     }
 
     /// Puts a log on the list of those that the next checkpoint looks at.
@@ -229,6 +240,7 @@ impl Store {
             budget: recovered.budget,
             listed: RefCell::default(),
             orphans: recovered.orphans,
+            last_config: RefCell::default(),
             removed: RefCell::default(),
             slots: RefCell::new(recovered.slots),
             cold: ColdSegments::new(),
@@ -264,6 +276,7 @@ impl Store {
         if inner.is_closed() {
             return Err(StorageError::Gone);
         }
+        let config = inner.shared(spec.config);
         let mut logs = inner.logs.borrow_mut();
         if inner.orphans.contains(&spec.id) && !logs.contains_key(&spec.id) {
             let dir = inner.log_dir(spec.id, &spec.name);
@@ -271,10 +284,10 @@ impl Store {
             return Err(StorageError::corrupt(dir, what));
         }
         let cell = logs.entry(spec.id).or_insert_with(|| {
-            LogCell::new(spec.id, LogCore::new(&spec.name, spec.config.clone(), Rc::clone(&inner.budget)))
+            LogCell::new(spec.id, LogCore::new(&spec.name, Rc::clone(&config), Rc::clone(&inner.budget)))
         });
         let cell = Rc::clone(cell);
-        cell.core.borrow_mut().config = Rc::new(spec.config);
+        cell.core.borrow_mut().config = config;
         Ok(self.handle_of(cell))
     }
 

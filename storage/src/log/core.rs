@@ -1,11 +1,10 @@
 //! State of one log. No I/O and no waiting: what the other modules borrow between their awaits.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use reactor::sync::Notify;
 
 use crate::leader_epochs::LeaderEpochs;
 use crate::limits::BLOCK;
@@ -14,13 +13,14 @@ use crate::producer_state::{ProducerBatch, ProducerBudget, ProducerState};
 use crate::segment::{Arrival, Segment};
 use crate::tail::{Chunk, Place, Tail};
 use crate::types::{LeaderEpoch, LogId, Offset, SegmentBase, Timestamp};
+use crate::watch::Watcher;
 
 /// A log as its shard holds it.
 pub(crate) struct LogCell {
     pub(crate) id: LogId,
     pub(crate) core: RefCell<LogCore>,
-    /// Told when the flushed offset or the log start grows, or the log goes; made for the first who waits.
-    grew: OnceCell<Box<Notify>>,
+    /// Told when the flushed offset or the log start grows, or the log goes.
+    watchers: Cell<Vec<Watcher>>,
     /// Waits to be written back because there is much of it.
     pub(crate) ripe: Cell<bool>,
 }
@@ -101,18 +101,23 @@ pub(crate) struct Arriving {
 
 impl LogCell {
     pub(crate) fn new(id: LogId, core: LogCore) -> Rc<Self> {
-        Rc::new(Self { id, core: RefCell::new(core), grew: OnceCell::new(), ripe: Cell::new(false) })
+        Rc::new(Self { id, core: RefCell::new(core), watchers: Cell::default(), ripe: Cell::new(false) })
     }
 
-    /// For those who wait for growth.
-    pub(crate) fn grew(&self) -> &Notify {
-        self.grew.get_or_init(Box::default)
+    /// Tells `watcher` of growth from now on.
+    pub(crate) fn watch(&self, watcher: Watcher) {
+        let mut watchers = self.watchers.take();
+        watchers.retain(Watcher::is_wanted);
+        watchers.push(watcher);
+        self.watchers.set(watchers);
     }
 
     pub(crate) fn notify_grew(&self) {
-        if let Some(grew) = self.grew.get() {
-            grew.notify_all();
+        let mut watchers = self.watchers.take();
+        if !watchers.is_empty() {
+            watchers.retain(Watcher::tell);
         }
+        self.watchers.set(watchers);
     }
 
     /// A commit with bytes of this log is on its way to disk.
@@ -144,12 +149,12 @@ impl LogCell {
 }
 
 impl LogCore {
-    pub(crate) fn new(name: &str, config: LogConfig, budget: Rc<ProducerBudget>) -> Self {
+    pub(crate) fn new(name: &str, config: Rc<LogConfig>, budget: Rc<ProducerBudget>) -> Self {
         let mut segments = VecDeque::with_capacity(1);
         segments.push_back(Segment::new(SegmentBase(0)));
         Self {
             name: name.into(),
-            config: Rc::new(config),
+            config,
             start: Offset::ZERO,
             start_staged: Offset::ZERO,
             truncating: None,

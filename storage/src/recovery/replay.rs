@@ -102,7 +102,7 @@ impl<'a> Replay<'a> {
             }
             let Some(config) = self.config(entry.log, None)? else { return Ok(false) };
             let Some(spec) = self.catalog.live.get(&entry.log) else { return Ok(false) };
-            let core = LogCore::new(&spec.name, config, Rc::clone(&self.budget));
+            let core = LogCore::new(&spec.name, Rc::new(config), Rc::clone(&self.budget));
             self.logs.insert(entry.log, Partial::new(core, Lsn::default()));
         }
         let Some(log) = self.logs.get_mut(&entry.log) else { return Ok(false) };
@@ -456,7 +456,7 @@ mod tests {
 
     #[test]
     fn a_carried_block_fills_the_gaps_only() {
-        let mut partial = Partial::new(LogCore::new("t-0", LogConfig::default(), Rc::default()), lsn(100));
+        let mut partial = Partial::new(LogCore::new("t-0", Rc::default(), Rc::default()), lsn(100));
         let whole: Bytes = (0..100u8).collect::<Vec<u8>>().into();
         let carry = |range: std::ops::Range<usize>| Entry {
             kind: EntryKind::Carry,
