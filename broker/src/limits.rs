@@ -62,3 +62,7 @@ pub const READ_FAILED_TOLD_EVERY: Duration = Duration::from_secs(10);
 pub const STALL_TOLD_EVERY: Duration = Duration::from_secs(10);
 /// and how long that must have been. Shorter ones, from a millisecond, are only counted.
 pub const STALL_TOLD_FROM: Duration = Duration::from_millis(5);
+/// Work on an answer, in bytes, before the clock is looked at, whether others should run.
+pub const ENCODE_STEP_BYTES: usize = 16 << 10;
+/// Partitions of a request that are served before the clock is looked at.
+pub const PARTITIONS_STEP: u32 = 16;

@@ -1,15 +1,17 @@
 //! Fetch: long poll, at least one whole batch, records never copied into the answer.
 //!
-//! Each owner reads its partitions with what is left of the byte limit, in the order asked. When there is too
-//! little, the request parks on the owners until a partition grows or `max_wait_ms` is over, and what that owner reads
-//! then comes with its answer: to read, to wait and to read again is one call to a shard that owns all, two to others.
+//! Each owner reads its partitions with what is left of the byte limit, in the order asked. When there is too little, the
+//! owners wait for partitions to grow, until there is enough or `max_wait_ms` is over, and read again only those that have.
+//! To read, to wait and to read again is one call to a shard that owns all, two to others.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures_channel::oneshot;
-use futures_util::future::{Either, join_all, select, select_all};
+use futures_util::future::{Either, join_all, select};
+use reactor::Pace;
 use wire::kafka::Records;
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::fetch::{
@@ -18,12 +20,12 @@ use wire::kafka::fetch::{
 };
 
 use super::brokers::{Broker, Elsewhere, Leader};
-use super::fetch_sessions::{FetchKey, FetchSpec, Mode, Plan};
+use super::fetch_sessions::{FetchKey, FetchSessions, FetchSpec, Mode, Plan};
 use super::reply::{Part, Response};
 use super::{Context, Incoming, Refusal};
 use crate::metadata::ids::ShardId;
 use crate::shard::partition::{ReadOutcome, ReadSpec};
-use crate::shard::shard::Wanted;
+use crate::shard::reading::{Gathered, MayRead, Wanted};
 
 /// The first versions whose answer names the leader of a partition, and where it listens.
 const LEADERS_FROM: i16 = 12;
@@ -41,15 +43,19 @@ pub async fn handle(
     body: FetchRequest,
 ) -> Result<Response, Refusal> {
     let version = request.header.api_version;
-    let plan = match context.fetch_sessions.borrow_mut().plan(&body, version) {
+    let plan = match FetchSessions::plan(&context.fetch_sessions, &body, version).await {
         Ok(plan) => plan,
         Err(code) => {
             let refused = FetchResponse { error_code: code.code(), ..Default::default() };
             return Ok(Response::encode(request.key, &request.header, &refused, &mut []));
         }
     };
-    let items: Vec<Item> =
-        plan.partitions.iter().map(|(key, spec)| resolve(context, key, spec, version)).collect();
+    let mut items = Vec::with_capacity(plan.partitions.len());
+    let mut pace = Pace::every(32);
+    for (key, spec) in &plan.partitions {
+        items.push(resolve(context, key, spec, version));
+        pace.step().await;
+    }
     let wanted = Wanted {
         bytes_min: body.min_bytes.max(0) as usize,
         bytes_max: (body.max_bytes.max(0) as usize).min(context.config.network.fetch_max_bytes as usize),
@@ -57,7 +63,7 @@ pub async fn handle(
     };
     let outcomes = poll(context, &items, wanted).await;
     let isolation = Isolation::from_wire(body.isolation_level);
-    Ok(answer(context, request, &plan, isolation, (&items, outcomes)))
+    Ok(answer(context, request, &plan, isolation, (&items, outcomes)).await)
 }
 
 /// What a consumer wants to see of transactions (KIP-98).
@@ -89,77 +95,119 @@ fn resolve(context: &Context, key: &FetchKey, spec: &FetchSpec, version: i16) ->
 }
 
 /// Reads until there is enough. What only one shard owns is read and waited for there, by one call; else every owner
-/// reads, and then each waits and reads again until one has more.
+/// reads, and then each waits and tells what it reads of partitions that have grown.
 async fn poll(context: &Rc<Context>, items: &[Item], wanted: Wanted) -> Vec<ReadOutcome> {
-    if let Some((shard, specs)) = sole_owner(items) {
+    let mut shares = shares(items).await;
+    if let Some((shard, specs)) = sole_owner(items, &mut shares) {
         let _parked = context.shard.metrics.fetches_parked.enter();
         let (_cancel, cancelled) = oneshot::channel();
         let read = context.on_shard(shard, move |owner| async move {
-            owner.shard.read_when(specs, None, wanted, cancelled).await
+            owner.shard.read_when(specs, wanted, cancelled).await
         });
-        let stopping = std::pin::pin!(context.stopping.wait());
-        if let Either::Left((Ok(Some(outcomes)), _)) = select(std::pin::pin!(read), stopping).await {
+        let stopping = pin!(context.stopping.wait());
+        if let Either::Left((Ok(Some(outcomes)), _)) = select(pin!(read), stopping).await {
             return outcomes;
         }
+        shares = self::shares(items).await;
     }
-    let mut outcomes = read_all(context, items, wanted.bytes_max).await;
-    loop {
-        let due = reactor::now() >= wanted.deadline || context.stopping.has_begun();
-        if due || items.is_empty() || wanted.is_met_by(&outcomes) {
-            return outcomes;
+    let mut gathered = read_all(context, items, &shares, wanted.bytes_max).await;
+    if items.is_empty() || gathered.suffices(&wanted) || reactor::now() >= wanted.deadline {
+        return gathered.outcomes;
+    }
+    if !context.stopping.has_begun() {
+        wait_for_more(context, shares, &mut gathered, wanted).await;
+        trim(&mut gathered.outcomes, wanted.bytes_max);
+    }
+    gathered.outcomes
+}
+
+/// What one shard is asked for of a request: which of its items, and where to read.
+#[derive(Default)]
+struct Share {
+    indexes: Vec<usize>,
+    specs: Vec<ReadSpec>,
+}
+
+type Shares = BTreeMap<ShardId, Share>;
+
+async fn shares(items: &[Item]) -> Shares {
+    let mut shares = Shares::new();
+    let mut pace = Pace::every(64);
+    for (index, item) in items.iter().enumerate() {
+        if let Ok((shard, spec)) = &item.target {
+            let share = shares.entry(*shard).or_default();
+            share.indexes.push(index);
+            share.specs.push(*spec);
         }
-        wait_for_more(context, items, &mut outcomes, wanted).await;
+        pace.step().await;
     }
+    shares
 }
 
 /// The shard that owns all of the items, and what it is to read.
-fn sole_owner(items: &[Item]) -> Option<(ShardId, Vec<ReadSpec>)> {
-    let (owner, _) = items.first()?.target.as_ref().ok()?;
-    let of_owner =
-        |item: &Item| item.target.as_ref().ok().filter(|(shard, _)| shard == owner).map(|(_, spec)| *spec);
-    Some((*owner, items.iter().map(of_owner).collect::<Option<_>>()?))
+fn sole_owner(items: &[Item], shares: &mut Shares) -> Option<(ShardId, Vec<ReadSpec>)> {
+    let mut all = shares.iter_mut().filter(|(_, share)| share.indexes.len() == items.len());
+    all.next().map(|(shard, share)| (*shard, std::mem::take(&mut share.specs)))
 }
 
 /// Reads every item on its owner. What one owner cannot know of another's reads is trimmed here, in request order.
-async fn read_all(context: &Rc<Context>, items: &[Item], bytes_max: usize) -> Vec<ReadOutcome> {
-    let mut by_shard: BTreeMap<ShardId, Vec<(usize, ReadSpec)>> = BTreeMap::new();
-    let mut outcomes: Vec<Option<ReadOutcome>> = Vec::with_capacity(items.len());
-    for (index, item) in items.iter().enumerate() {
-        match &item.target {
-            Ok((shard, spec)) => {
-                by_shard.entry(*shard).or_default().push((index, *spec));
-                outcomes.push(None);
-            }
-            Err(elsewhere) => outcomes.push(Some(ReadOutcome::failed(elsewhere.code))),
-        }
-    }
-    let shards = by_shard.len();
-    let reads = by_shard.into_iter().map(|(shard, specs)| async move {
-        let (indexes, specs): (Vec<usize>, Vec<ReadSpec>) = specs.into_iter().unzip();
-        let read = context
-            .on_shard(shard, move |owner| async move { owner.shard.read_many(specs, bytes_max).await })
-            .await;
-        (indexes, read)
+async fn read_all(context: &Rc<Context>, items: &[Item], shares: &Shares, bytes_max: usize) -> Gathered {
+    let unread = |item: &Item| match &item.target {
+        Ok(_) => ReadOutcome::failed(ErrorCode::NotLeaderOrFollower),
+        Err(elsewhere) => ReadOutcome::failed(elsewhere.code),
+    };
+    let mut outcomes: Vec<ReadOutcome> = items.iter().map(unread).collect();
+    let may = MayRead { bytes: bytes_max, some: false };
+    let reads = shares.iter().map(|(shard, share)| async move {
+        let specs = share.specs.clone();
+        let read =
+            context.on_shard(*shard, move |owner| async move { owner.shard.read_many(&specs, may).await });
+        (share, read.await)
     });
-    for (indexes, read) in join_all(reads).await {
-        match read {
-            Ok(read) => {
-                for (index, outcome) in indexes.into_iter().zip(read) {
-                    outcomes[index] = Some(outcome);
-                }
-            }
-            Err(_gone) => {
-                for index in indexes {
-                    outcomes[index] = Some(ReadOutcome::failed(ErrorCode::NotLeaderOrFollower));
-                }
-            }
+    let mut pace = Pace::every(64);
+    for (share, read) in join_all(reads).await {
+        // Those of a shard that is gone stay as they are.
+        for (index, outcome) in share.indexes.iter().zip(read.unwrap_or_default()) {
+            outcomes[*index] = outcome;
+            pace.step().await;
         }
     }
-    let mut outcomes: Vec<ReadOutcome> = outcomes.into_iter().flatten().collect();
-    if shards > 1 {
+    if shares.len() > 1 {
         trim(&mut outcomes, bytes_max);
     }
-    outcomes
+    Gathered::new(outcomes)
+}
+
+/// Parks until there is enough, or the deadline, and takes what the owners have then.
+async fn wait_for_more(context: &Rc<Context>, shares: Shares, gathered: &mut Gathered, wanted: Wanted) {
+    // Few: an owner that finds the queue full tells everything that has grown meanwhile when there is room.
+    let (news, more) = async_channel::bounded(shares.len().max(1));
+    let may = gathered.left_for(std::iter::empty(), wanted.bytes_max);
+    let mut places: BTreeMap<ShardId, Vec<usize>> = BTreeMap::new();
+    let mut telling = Vec::with_capacity(shares.len());
+    for (shard, Share { indexes, specs }) in shares {
+        let seen = indexes.iter().map(|index| gathered.outcomes[*index].high_watermark).collect();
+        let news = news.clone();
+        telling.push(context.on_shard(shard, move |owner| async move {
+            owner.shard.tell_more(specs, seen, may, news).await;
+        }));
+        places.insert(shard, indexes);
+    }
+    drop(news);
+    let mut telling = pin!(join_all(telling));
+    let mut stopping = pin!(context.stopping.wait());
+    let _parked = context.shard.metrics.fetches_parked.enter();
+    while !gathered.suffices(&wanted) {
+        let next = pin!(more.recv());
+        let told = select(select(next, telling.as_mut()), stopping.as_mut());
+        // Without it the owners end: nobody listens any more.
+        let told = reactor::timeout(wanted.deadline.since(reactor::now()), told).await;
+        let Ok(Either::Left((Either::Left((Ok((shard, read)), _)), _))) = told else { return };
+        let Some(indexes) = places.get(&shard) else { return };
+        for (place, outcome) in read {
+            gathered.put(indexes[place as usize], outcome);
+        }
+    }
 }
 
 /// Keeps the total within `bytes_max`, except that the first partition with records keeps what it has.
@@ -174,68 +222,7 @@ fn trim(outcomes: &mut [ReadOutcome], bytes_max: usize) {
     }
 }
 
-/// What one shard is asked for of a request: which of its items, and what was seen of them.
-#[derive(Default)]
-struct Share {
-    indexes: Vec<usize>,
-    specs: Vec<ReadSpec>,
-    seen: Vec<i64>,
-}
-
-/// Parks until a partition has more than it had, or the deadline, and takes what its owner has then.
-async fn wait_for_more(context: &Rc<Context>, items: &[Item], outcomes: &mut [ReadOutcome], wanted: Wanted) {
-    let mut by_shard: BTreeMap<ShardId, Share> = BTreeMap::new();
-    for (index, (item, outcome)) in items.iter().zip(outcomes.iter()).enumerate() {
-        if let Ok((shard, spec)) = &item.target {
-            let share = by_shard.entry(*shard).or_default();
-            share.indexes.push(index);
-            share.specs.push(*spec);
-            share.seen.push(outcome.high_watermark);
-        }
-    }
-    // Whatever grows is news to the others' sum.
-    let wanted = Wanted { bytes_min: 0, ..wanted };
-    let mut cancels = Vec::with_capacity(by_shard.len());
-    let reads: Vec<_> = by_shard
-        .into_iter()
-        .map(|(shard, Share { indexes, specs, seen })| {
-            let (cancel, cancelled) = oneshot::channel::<()>();
-            cancels.push(cancel);
-            Box::pin(async move {
-                let read = context.on_shard(shard, move |owner| async move {
-                    owner.shard.read_when(specs, Some(seen), wanted, cancelled).await
-                });
-                (indexes, read.await)
-            })
-        })
-        .collect();
-    if reads.is_empty() {
-        return;
-    }
-    let shards = reads.len();
-    let _parked = context.shard.metrics.fetches_parked.enter();
-    let stopping = std::pin::pin!(context.stopping.wait());
-    // Dropping `cancels` ends the waits on the other owners.
-    let Either::Left((((indexes, read), ..), _)) = select(select_all(reads), stopping).await else { return };
-    match read {
-        Ok(Some(read)) => {
-            for (index, outcome) in indexes.into_iter().zip(read) {
-                outcomes[index] = outcome;
-            }
-        }
-        Ok(None) => {}
-        Err(_gone) => {
-            for index in indexes {
-                outcomes[index] = ReadOutcome::failed(ErrorCode::NotLeaderOrFollower);
-            }
-        }
-    }
-    if shards > 1 {
-        trim(outcomes, wanted.bytes_max);
-    }
-}
-
-fn answer(
+async fn answer(
     context: &Context,
     request: &Incoming,
     plan: &Plan,
@@ -244,25 +231,26 @@ fn answer(
 ) -> Response {
     let version = request.header.api_version;
     let mut external: Vec<Vec<Part>> = Vec::with_capacity(outcomes.len());
-    let answers: Vec<PartitionData> = plan
-        .partitions
-        .iter()
-        .zip(items.iter().zip(outcomes))
-        .map(|((key, _), (item, outcome))| PartitionData {
+    let mut answers: Vec<PartitionData> = Vec::with_capacity(outcomes.len());
+    let mut pace = Pace::every(64);
+    for ((key, _), (item, outcome)) in plan.partitions.iter().zip(items.iter().zip(outcomes)) {
+        answers.push(PartitionData {
             current_leader: current_leader(item.leader().filter(|_| version >= LEADERS_FROM)),
             ..partition_data(key, outcome, isolation, &mut external)
-        })
-        .collect();
-    let mut sessions = context.fetch_sessions.borrow_mut();
+        });
+        pace.step().await;
+    }
+    let sessions = &context.fetch_sessions;
     let session_id = match plan.mode {
         Mode::Sessionless => 0,
-        Mode::New => sessions.begin(plan, &answers, version),
+        Mode::New => FetchSessions::begin(sessions, plan, &answers, version).await,
         Mode::Incremental(id) => id,
     };
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
     for ((key, _), data) in plan.partitions.iter().zip(answers) {
+        pace.step().await;
         if let Mode::Incremental(id) = plan.mode
-            && !sessions.has_news(id, key, &data)
+            && !sessions.borrow_mut().has_news(id, key, &data)
         {
             continue;
         }
@@ -279,7 +267,7 @@ fn answer(
     }
     let node_endpoints = if version >= ENDPOINTS_FROM { endpoints(items) } else { Vec::new() };
     let body = FetchResponse { session_id, responses, node_endpoints, ..Default::default() };
-    Response::encode(request.key, &request.header, &body, &mut external)
+    Response::encode_paced(request.key, &request.header, &body, &mut external).await
 }
 
 impl Item {

@@ -4,10 +4,11 @@
 //! Sessions live on the shard that accepted the connection. A consumer whose session is not found (it reconnected
 //! to another shard, or was evicted) starts a new one, as it would with Kafka.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
-use reactor::Instant;
+use reactor::{Instant, Pace};
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::fetch::{FetchRequest, PartitionData};
 use wire::kafka::types::{Str, Uuid};
@@ -57,6 +58,9 @@ struct Session {
     epoch: i32,
     uses_ids: bool,
     partitions: IndexMap<FetchKey, Cached>,
+    /// Place of the partition that comes first in the next answer: the one behind the last that had records, so that a busy
+    /// partition does not starve those behind it.
+    first: usize,
     used: Instant,
 }
 
@@ -99,13 +103,33 @@ impl FetchSessions {
     }
 
     /// Reads the request against the session it names and brings that session up to date.
-    pub fn plan(&mut self, request: &FetchRequest, version: i16) -> Result<Plan, ErrorCode> {
-        let asked = asked(request);
+    pub async fn plan(all: &RefCell<Self>, request: &FetchRequest, version: i16) -> Result<Plan, ErrorCode> {
+        let asked = asked(request).await;
         if request.session_epoch == INITIAL_EPOCH || request.session_epoch == FINAL_EPOCH {
-            self.sessions.remove(&request.session_id);
+            all.borrow_mut().sessions.remove(&request.session_id);
             let mode = if request.session_epoch == FINAL_EPOCH { Mode::Sessionless } else { Mode::New };
             return Ok(Plan { mode, partitions: asked });
         }
+        let id = request.session_id;
+        let count = all.borrow_mut().update(request, asked, version)?;
+        let mut partitions = Vec::with_capacity(count);
+        let mut pace = Pace::every(64);
+        while partitions.len() < count {
+            let next = all.borrow().sessions.get(&id).and_then(|session| session.at(partitions.len()));
+            // Given up by a request on another connection.
+            partitions.push(next.ok_or(ErrorCode::FetchSessionIdNotFound)?);
+            pace.step().await;
+        }
+        Ok(Plan { mode: Mode::Incremental(id), partitions })
+    }
+
+    /// Brings the session up to date; how many partitions it has.
+    fn update(
+        &mut self,
+        request: &FetchRequest,
+        asked: Vec<(FetchKey, FetchSpec)>,
+        version: i16,
+    ) -> Result<usize, ErrorCode> {
         let Some(session) = self.sessions.get_mut(&request.session_id) else {
             return Err(ErrorCode::FetchSessionIdNotFound);
         };
@@ -122,36 +146,49 @@ impl FetchSessions {
         }
         session.used = reactor::now();
         session.epoch = if session.epoch == i32::MAX { 1 } else { session.epoch + 1 };
-        let partitions = session.partitions.iter().map(|(key, cached)| (key.clone(), cached.spec)).collect();
-        Ok(Plan { mode: Mode::Incremental(request.session_id), partitions })
+        Ok(session.partitions.len())
     }
 
     /// Begins a session over what was asked and answered. 0: all slots are in use.
-    pub fn begin(&mut self, plan: &Plan, answers: &[PartitionData], version: i16) -> i32 {
+    pub async fn begin(all: &RefCell<Self>, plan: &Plan, answers: &[PartitionData], version: i16) -> i32 {
         if plan.partitions.is_empty() || plan.partitions.len() > limits::FETCH_SESSION_PARTITIONS_MAX {
             return 0;
         }
-        if self.sessions.len() >= self.slots && !self.evict() {
+        if !all.borrow_mut().has_slot() {
+            return 0;
+        }
+        let mut partitions = IndexMap::with_capacity(plan.partitions.len());
+        let mut pace = Pace::every(32);
+        let mut topic = Str::default();
+        for ((key, spec), answer) in plan.partitions.iter().zip(answers) {
+            if topic != key.name {
+                topic = key.name.detached();
+            }
+            let cached = Cached {
+                spec: *spec,
+                high_watermark: answer.high_watermark,
+                log_start_offset: answer.log_start_offset,
+            };
+            partitions.insert(FetchKey { name: topic.clone(), ..*key }, cached);
+            pace.step().await;
+        }
+        let session =
+            Session { epoch: 1, uses_ids: version >= 13, partitions, first: 0, used: reactor::now() };
+        all.borrow_mut().insert(session)
+    }
+
+    fn has_slot(&mut self) -> bool {
+        self.sessions.len() < self.slots || self.evict()
+    }
+
+    fn insert(&mut self, session: Session) -> i32 {
+        if !self.has_slot() {
             return 0;
         }
         let mut id = 0;
         while id == 0 || self.sessions.contains_key(&id) {
             id = (reactor::random_u64() as i32) & i32::MAX;
         }
-        let partitions = plan.partitions.iter().zip(answers).map(|((key, spec), answer)| {
-            let cached = Cached {
-                spec: *spec,
-                high_watermark: answer.high_watermark,
-                log_start_offset: answer.log_start_offset,
-            };
-            (key.detached(), cached)
-        });
-        let session = Session {
-            epoch: 1,
-            uses_ids: version >= 13,
-            partitions: partitions.collect(),
-            used: reactor::now(),
-        };
         self.sessions.insert(id, session);
         id
     }
@@ -172,9 +209,7 @@ impl FetchSessions {
             cached.high_watermark = -1;
         }
         if has_records {
-            // To the back of the order, so that a busy partition does not starve those behind it.
-            let last = session.partitions.len() - 1;
-            session.partitions.move_index(index, last);
+            session.first = index + 1;
         }
         news
     }
@@ -194,6 +229,13 @@ impl FetchSessions {
 }
 
 impl Session {
+    /// The partition at a place of the order in which they are read now.
+    fn at(&self, place: usize) -> Option<(FetchKey, FetchSpec)> {
+        let count = self.partitions.len();
+        let (key, cached) = self.partitions.get_index((self.first + place) % count.max(1))?;
+        Some((key.clone(), cached.spec))
+    }
+
     fn update(&mut self, request: &FetchRequest, asked: Vec<(FetchKey, FetchSpec)>) {
         for (key, spec) in asked {
             let cached = Cached { spec, high_watermark: -1, log_start_offset: -1 };
@@ -209,8 +251,9 @@ impl Session {
     }
 }
 
-fn asked(request: &FetchRequest) -> Vec<(FetchKey, FetchSpec)> {
+async fn asked(request: &FetchRequest) -> Vec<(FetchKey, FetchSpec)> {
     let mut asked = Vec::with_capacity(request.topics.iter().map(|topic| topic.partitions.len()).sum());
+    let mut pace = Pace::every(64);
     for topic in &request.topics {
         for partition in &topic.partitions {
             let key = FetchKey {
@@ -225,6 +268,7 @@ fn asked(request: &FetchRequest) -> Vec<(FetchKey, FetchSpec)> {
                 last_fetched_epoch: partition.last_fetched_epoch,
             };
             asked.push((key, spec));
+            pace.step().await;
         }
     }
     asked

@@ -12,7 +12,7 @@ use wire::kafka::metadata::{
 
 use super::brokers::{Broker, Brokers};
 use super::reply::Response;
-use super::table::answer;
+use super::table::{answer, answer_paced};
 use super::{Context, Incoming, Refusal, auto_create};
 use crate::metadata::image::{MetadataImage, Partition, Topic};
 
@@ -55,8 +55,12 @@ pub async fn handle(
             }
             let image = context.shard.image();
             let mut seen = HashSet::new();
-            let once = asked.iter().filter(|topic| seen.insert((topic.name.clone(), topic.topic_id)));
-            once.map(|topic| find(&context.brokers, &image, topic)).collect()
+            let mut topics = Vec::with_capacity(asked.len());
+            for topic in asked.iter().filter(|topic| seen.insert((topic.name.clone(), topic.topic_id))) {
+                topics.push(find(&context.brokers, &image, topic));
+                reactor::give_way().await;
+            }
+            topics
         }
     };
     let image = context.shard.image();
@@ -75,7 +79,13 @@ pub async fn handle(
     if body.include_cluster_authorized_operations {
         answered.cluster_authorized_operations = CLUSTER_OPERATIONS;
     }
-    answer(request, &answered)
+    let response = answer_paced(request, &answered).await;
+    // Freeing what stands for very many partitions takes its time too.
+    for topic in answered.topics {
+        drop(topic);
+        reactor::give_way().await;
+    }
+    response
 }
 
 /// Versions 10 and 11 have a place for ids and for null names, but no meaning: Kafka refuses the whole request.
@@ -95,9 +105,7 @@ async fn all_topics(context: &Context) -> Vec<MetadataResponseTopic> {
     let mut topics = Vec::with_capacity(image.topic_count());
     for topic in image.topics() {
         topics.push(describe(&context.brokers, topic));
-        if reactor::should_yield() {
-            reactor::yield_now().await;
-        }
+        reactor::give_way().await;
     }
     topics
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use async_channel::Receiver;
 use futures_channel::oneshot;
-use reactor::{Instant, Priority};
+use reactor::{Instant, Pace, Priority};
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::header::RequestHeader;
 use wire::kafka::produce::{
@@ -22,6 +22,7 @@ use super::brokers::{Broker, Elsewhere, Leader};
 use super::reply::Response;
 use super::{Context, Incoming, Refusal};
 use crate::config::store::RecordValidation;
+use crate::limits;
 use crate::metadata::ids::ShardId;
 use crate::shard::partition::{AppendError, Appended, Partition};
 use crate::shard::shard::Target;
@@ -101,12 +102,14 @@ pub async fn begin(context: &Rc<Context>, mut request: Incoming) -> Result<Optio
     let acks = Acks::from_wire(body.acks);
     let mut staging = Staging::new(context, acks);
     let mut topics = Vec::with_capacity(body.topic_data.len());
+    let mut pace = Pace::every(limits::PARTITIONS_STEP);
     for topic in body.topic_data {
         let mut slots = Vec::with_capacity(topic.partition_data.len());
         for data in topic.partition_data {
             let id = context.resolve(&topic.name, topic.topic_id, data.index, version >= 13);
             let slot = staging.stage(id, data.records, version).await;
             slots.push((data.index, slot));
+            pace.step().await;
         }
         topics.push(TopicSlots { name: topic.name, topic_id: topic.topic_id, slots });
     }
@@ -269,7 +272,9 @@ fn count_append(context: &Context, batch: &Checked, appended: Appended) {
 pub async fn serve_lane(context: Rc<Context>, calls: Receiver<ProduceCall>) {
     while let Ok(call) = calls.recv().await {
         let mut staged = Vec::with_capacity(call.appends.len());
+        let mut pace = Pace::every(limits::PARTITIONS_STEP);
         for (id, checked) in call.appends {
+            pace.step().await;
             staged.push(match context.shard.partition(id) {
                 Some(partition) => match partition.append(&checked).await {
                     Ok(appended) => {
@@ -284,7 +289,9 @@ pub async fn serve_lane(context: Rc<Context>, calls: Receiver<ProduceCall>) {
         let Some(answer) = call.answer else { continue };
         reactor::spawn(Priority::Latency, "produce-wait", async move {
             let mut outcomes = Vec::with_capacity(staged.len());
+            let mut pace = Pace::every(limits::PARTITIONS_STEP);
             for append in staged {
+                pace.step().await;
                 outcomes.push(match append {
                     Ok((partition, appended)) => Outcome::wait(&partition, appended).await,
                     Err(failed) => Err(failed),
@@ -335,9 +342,11 @@ impl ProduceReply {
         }
         let mut responses = Vec::with_capacity(self.topics.len());
         let mut leaders = Leaders::default();
+        let mut pace = Pace::every(limits::PARTITIONS_STEP);
         for TopicSlots { name, topic_id, slots } in self.topics {
             let mut partition_responses = Vec::with_capacity(slots.len());
             for (index, slot) in slots {
+                pace.step().await;
                 let result = match slot {
                     Slot::Known(result) => result,
                     Slot::Local { partition, appended } => {

@@ -2,7 +2,9 @@
 
 pub use storage::ReadPart as Part;
 use wire::kafka::header::RequestHeader;
-use wire::kafka::{ApiKey, Message, frame};
+use wire::kafka::{ApiKey, Encoded, Message, frame};
+
+use crate::shard::turn::Turn;
 
 /// One whole response frame, length prefix included.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +24,23 @@ impl Response {
         body: &M,
         external: &mut [Vec<Part>],
     ) -> Response {
-        let encoded = frame::response(key, header.api_version, header.correlation_id, body);
+        Response::of(frame::response(key, header.api_version, header.correlation_id, body), body, external)
+    }
+
+    /// [`Self::encode`] for bodies with very many elements: others of the shard run in between.
+    pub async fn encode_paced<M: Message>(
+        key: ApiKey,
+        header: &RequestHeader,
+        body: &M,
+        external: &mut [Vec<Part>],
+    ) -> Response {
+        let RequestHeader { api_version, correlation_id, .. } = header;
+        let mut turn = Turn::default();
+        let encoded = frame::response_paced(key, *api_version, *correlation_id, body, &mut turn).await;
+        Response::of(encoded, body, external)
+    }
+
+    fn of<M: Message>(encoded: Encoded, body: &M, external: &mut [Vec<Part>]) -> Response {
         let mut parts = Vec::new();
         for part in encoded.parts() {
             match part {

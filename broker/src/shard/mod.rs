@@ -4,8 +4,10 @@ pub mod budget;
 pub mod connection_counts;
 pub mod log_pace;
 pub mod partition;
+pub mod reading;
 #[expect(clippy::module_inception, reason = "the file that holds the struct Shard")]
 pub mod shard;
+pub mod turn;
 pub mod validate;
 
 use wire::kafka::types::Uuid;

@@ -264,13 +264,6 @@ impl Partition {
         self.log.flushed_offset() > appended.last_offset
     }
 
-    /// Waits until the high watermark is not `seen` any more, or the log is gone.
-    pub async fn changed_from(&self, seen: i64) {
-        while self.high_watermark() == seen && !self.log.is_gone() {
-            self.log.on_flushed().notified().await;
-        }
-    }
-
     /// Reads from `spec.from` up to the high watermark.
     pub async fn read(&self, spec: &ReadSpec, bytes_max: usize) -> ReadOutcome {
         if let Err(code) = self.check_epoch(spec.current_leader_epoch) {

@@ -4,20 +4,17 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use futures_channel::oneshot;
-use futures_util::future::{Either, select, select_all};
 use indexmap::IndexMap;
-use reactor::Instant;
 use reactor::sync::Semaphore;
+use storage::Store;
 use storage::types::LeaderEpoch;
-use storage::{ReadPart, Store};
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::types::{Str, Uuid};
 
 use super::PartitionId;
 use super::budget::RequestBudget;
 use super::log_pace::LogPace;
-use super::partition::{Partition, ReadOutcome, ReadSpec};
+use super::partition::Partition;
 use crate::limits;
 use crate::metadata::ids::ShardId;
 use crate::metadata::image::MetadataImage;
@@ -58,17 +55,6 @@ pub struct Target {
     pub config: Arc<TopicConfig>,
 }
 
-/// What a reader waits for, and how long.
-#[derive(Debug, Clone, Copy)]
-pub struct Wanted {
-    /// Fewer bytes are waited for.
-    pub bytes_min: usize,
-    /// More are not given.
-    pub bytes_max: usize,
-    /// When what there is will do.
-    pub deadline: Instant,
-}
-
 impl Shard {
     /// A shard over its store, with the image that the node started from and no partition yet.
     pub fn new(index: ShardId, store: Store, image: Arc<MetadataImage>) -> Shard {
@@ -106,28 +92,29 @@ impl Shard {
         self.partitions.borrow().len()
     }
 
-    /// All partitions of this shard.
+    /// All partitions of this shard, in one go: who serves clients goes from place to place.
     pub fn partitions(&self) -> Vec<Rc<Partition>> {
         self.partitions.borrow().values().cloned().collect()
     }
 
-    /// The partitions of one topic that this shard owns.
-    pub fn partitions_of(&self, topic: Uuid) -> Vec<Rc<Partition>> {
-        self.partitions.borrow().values().filter(|partition| partition.id.topic == topic).cloned().collect()
+    /// One partition of this shard, by its place among them, which changes when others go: to go through them all in steps.
+    pub fn partition_at(&self, place: usize) -> Option<Rc<Partition>> {
+        self.partitions.borrow().get_index(place).map(|(_, partition)| partition.clone())
     }
 
-    /// Gives up the partitions of a topic.
-    pub fn remove_topic(&self, topic: Uuid) -> Vec<Rc<Partition>> {
-        let gone = self.partitions_of(topic);
-        for partition in &gone {
-            self.partitions.borrow_mut().swap_remove(&partition.id);
-        }
-        gone
+    /// Gives up a partition.
+    pub fn remove(&self, id: PartitionId) -> Option<Rc<Partition>> {
+        self.partitions.borrow_mut().swap_remove(&id)
     }
 
     /// Bytes of every partition of this shard.
     pub async fn log_sizes(&self) -> Vec<(PartitionId, u64)> {
-        self.partitions().iter().map(|partition| (partition.id, partition.log.size_bytes())).collect()
+        let mut sizes = Vec::with_capacity(self.partition_count());
+        while let Some(partition) = self.partition_at(sizes.len()) {
+            sizes.push((partition.id, partition.log.size_bytes()));
+            reactor::give_way().await;
+        }
+        sizes
     }
 
     /// Takes ownership of a partition.
@@ -151,116 +138,5 @@ impl Shard {
             leader_epoch: partition.leader_epoch,
             config: topic.config.clone(),
         })
-    }
-
-    /// Reads several partitions in order, sharing `bytes_max`; the first that has records gives at least one batch.
-    pub async fn read_many(&self, specs: Vec<ReadSpec>, bytes_max: usize) -> Vec<ReadOutcome> {
-        let mut left = bytes_max;
-        let mut any = false;
-        let mut outcomes = Vec::with_capacity(specs.len());
-        for spec in specs {
-            let Some(partition) = self.partition(spec.id) else {
-                outcomes.push(ReadOutcome::failed(ErrorCode::NotLeaderOrFollower));
-                continue;
-            };
-            // A limit of 0 still gives one batch while nothing was found; afterwards it gives nothing.
-            let limit = if any { spec.bytes_max.min(left) } else { spec.bytes_max.min(left).max(1) };
-            let mut outcome = partition.read(&spec, limit).await;
-            if any && outcome.bytes > left {
-                outcome.parts.clear();
-                outcome.bytes = 0;
-            }
-            self.count_read(&outcome.parts);
-            any |= outcome.bytes > 0;
-            left = left.saturating_sub(outcome.bytes);
-            outcomes.push(outcome);
-            if reactor::should_yield() {
-                reactor::yield_now().await;
-            }
-        }
-        outcomes
-    }
-
-    fn count_read(&self, parts: &[ReadPart]) {
-        let (mut memory, mut file) = (0, 0);
-        for part in parts {
-            match part {
-                ReadPart::Memory(bytes) => memory += bytes.len() as u64,
-                ReadPart::File { len, .. } => file += *len as u64,
-            }
-        }
-        if memory + file > 0 {
-            let reads = if file == 0 { &self.metrics.reads_memory } else { &self.metrics.reads_file };
-            reads.add(1);
-            self.metrics.read_memory_bytes.add(memory);
-            self.metrics.read_file_bytes.add(file);
-        }
-    }
-
-    /// Reads several partitions as [`Self::read_many`] does, and while that gives too little waits for one of them to
-    /// grow and reads again. With `seen`, high watermarks in the order of `specs`, it begins by waiting for one to leave
-    /// what was seen. `None`: the caller has gone away.
-    pub async fn read_when(
-        &self,
-        specs: Vec<ReadSpec>,
-        mut seen: Option<Vec<i64>>,
-        wanted: Wanted,
-        mut cancelled: oneshot::Receiver<()>,
-    ) -> Option<Vec<ReadOutcome>> {
-        loop {
-            if let Some(seen) = seen {
-                let seen = specs.iter().map(|spec| spec.id).zip(seen);
-                if self.wait_for_growth(seen, wanted.deadline, &mut cancelled).await == Waited::Cancelled {
-                    return None;
-                }
-            }
-            let outcomes = self.read_many(specs.clone(), wanted.bytes_max).await;
-            let due = reactor::now() >= wanted.deadline;
-            if due || wanted.is_met_by(&outcomes) {
-                return Some(outcomes);
-            }
-            seen = Some(outcomes.iter().map(|outcome| outcome.high_watermark).collect());
-        }
-    }
-
-    /// Parks until a partition's high watermark leaves what was seen, the caller goes away, or the deadline.
-    async fn wait_for_growth(
-        &self,
-        seen: impl Iterator<Item = (PartitionId, i64)>,
-        deadline: Instant,
-        cancelled: &mut oneshot::Receiver<()>,
-    ) -> Waited {
-        let mut waits = Vec::new();
-        for (id, high_watermark) in seen {
-            // A partition that is gone must be reported, not waited for.
-            let Some(partition) = self.partition(id) else { return Waited::Enough };
-            if partition.high_watermark() != high_watermark {
-                return Waited::Enough;
-            }
-            waits.push(Box::pin(async move { partition.changed_from(high_watermark).await }));
-        }
-        if waits.is_empty() {
-            return Waited::Enough;
-        }
-        let grown = Box::pin(reactor::timeout(deadline.since(reactor::now()), select_all(waits)));
-        match select(grown, cancelled).await {
-            Either::Left(_) => Waited::Enough,
-            Either::Right(_) => Waited::Cancelled,
-        }
-    }
-}
-
-/// How a wait for records ended.
-#[derive(PartialEq, Eq)]
-enum Waited {
-    Enough,
-    Cancelled,
-}
-
-impl Wanted {
-    /// Whether the caller wants no more: there is enough, or something to be told.
-    pub fn is_met_by(&self, outcomes: &[ReadOutcome]) -> bool {
-        let bytes: usize = outcomes.iter().map(|outcome| outcome.bytes).sum();
-        bytes >= self.bytes_min || outcomes.iter().any(|outcome| outcome.error != ErrorCode::None)
     }
 }

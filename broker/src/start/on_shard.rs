@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use reactor::{Priority, TcpListener};
-use storage::types::{LeaderEpoch, Timestamp};
-use storage::{LogSpec, RecoveryReport, Store, SyncProbe};
+use storage::types::Timestamp;
+use storage::{RecoveryReport, Store, SyncProbe};
 use tracing::{error, warn};
 
 use super::{layout, observe};
@@ -134,7 +134,7 @@ async fn recover(setup: &ShardSetup) -> Result<(Rc<Context>, Recovered), StartEr
     let found = Recovered { report, sync: store.sync_probe(), commit_log_bytes: store.stats().ring_bytes };
     let shard = Rc::new(Shard::new(setup.index, store, Arc::clone(image)));
     for topic in image.topics() {
-        take_all(&shard, topic);
+        take_all(&shard, topic).await;
     }
     let slots = config.network.fetch_session_slots as usize / setup.lane.shards() as usize;
     let context = Rc::new(Context {
@@ -156,16 +156,6 @@ async fn recover(setup: &ShardSetup) -> Result<(Rc<Context>, Recovered), StartEr
     Ok((context, found))
 }
 
-/// The partitions of a topic that are placed on this shard, with what storage must know of them.
-fn owned_of(topic: &Topic, shard: ShardId) -> Vec<(PartitionId, LogSpec)> {
-    let here = topic.partitions.iter().filter(|partition| partition.shard == shard);
-    here.map(|partition| {
-        let id = PartitionId { topic: topic.id, index: partition.index };
-        (id, layout::spec(topic, partition))
-    })
-    .collect()
-}
-
 /// Applies images in order, one at a time, and says so, so that a topic's creator is answered when it can be used.
 async fn apply_images(context: Rc<Context>, updates: Receiver<ImageUpdate>) {
     while let Ok(update) = updates.recv().await {
@@ -181,15 +171,18 @@ async fn apply(context: &Context, change: &TopicChange) {
     let shard = &context.shard;
     match change {
         TopicChange::Created(topic) => {
-            take_all(shard, topic);
+            take_all(shard, topic).await;
             host_groups(context, topic);
         }
         TopicChange::Changed { after, .. } => {
-            take_all(shard, after);
+            take_all(shard, after).await;
             host_groups(context, after);
-            for partition in shard.partitions_of(after.id) {
-                partition.set_config(after.config.clone());
-                partition.log.set_config(layout::log_config(after));
+            for id in owned_of(after, shard.index) {
+                if let Some(partition) = shard.partition(id) {
+                    partition.set_config(after.config.clone());
+                    partition.log.set_config(layout::log_config(after));
+                }
+                reactor::give_way().await;
             }
         }
         TopicChange::Removed(topic) => {
@@ -199,45 +192,53 @@ async fn apply(context: &Context, change: &TopicChange) {
             if topic.name == OFFSETS_TOPIC {
                 context.groups.stop_all();
             }
-            for partition in shard.remove_topic(topic.id) {
+            // All at once: from here on nobody finds any of them.
+            let gone: Vec<_> = owned_of(topic, shard.index).filter_map(|id| shard.remove(id)).collect();
+            for partition in gone {
                 if let Err(error) = shard.store.delete_log(partition.log.id()).await {
                     error!(topic = %topic.name, partition = partition.id.index, %error, "log not deleted");
                 }
+                drop(partition);
+                reactor::give_way().await;
             }
         }
     }
 }
 
 /// Makes the logs of a topic's partitions that are placed here and are not there yet.
-fn take_all(shard: &Shard, topic: &Topic) {
-    for (id, spec) in owned_of(topic, shard.index) {
+async fn take_all(shard: &Shard, topic: &Topic) {
+    for partition in topic.partitions.iter().filter(|partition| partition.shard == shard.index) {
+        let id = PartitionId { topic: topic.id, index: partition.index };
         if shard.partition(id).is_some() {
             continue;
         }
-        match shard.store.create_log(spec) {
+        match shard.store.create_log(layout::spec(topic, partition)) {
             Ok(log) => shard.insert(Rc::new(Partition::new(
                 id,
                 shard.store.clone(),
                 log,
                 topic.config.clone(),
-                epoch(topic, id),
+                partition.leader_epoch,
             ))),
             Err(error) => error!(topic = %topic.name, partition = id.index, %error, "log not created"),
         }
+        reactor::give_way().await;
     }
+}
+
+/// The partitions of a topic that are placed on a shard.
+fn owned_of(topic: &Topic, shard: ShardId) -> impl Iterator<Item = PartitionId> {
+    let here = topic.partitions.iter().filter(move |partition| partition.shard == shard);
+    here.map(|partition| PartitionId { topic: topic.id, index: partition.index })
 }
 
 /// Begins to coordinate the groups that `__consumer_offsets` keeps on this shard.
 fn host_groups(context: &Context, topic: &Topic) {
     if topic.name == OFFSETS_TOPIC {
-        for partition in context.shard.partitions_of(topic.id) {
+        for partition in owned_of(topic, context.shard.index).filter_map(|id| context.shard.partition(id)) {
             context.groups.take(&partition);
         }
     }
-}
-
-fn epoch(topic: &Topic, id: PartitionId) -> LeaderEpoch {
-    topic.partition(id.index).map_or(LeaderEpoch(0), |partition| partition.leader_epoch)
 }
 
 /// Drops what retention no longer keeps and forgets idle producers, every `log.retention.check.interval.ms`.
@@ -245,14 +246,15 @@ async fn retention(context: Rc<Context>) {
     let interval = Duration::from_millis(context.config.log.retention_check_interval_ms.max(1) as u64);
     loop {
         reactor::sleep(interval).await;
-        for partition in context.shard.partitions() {
+        let mut next = 0;
+        // One that takes the place of a deleted one may be left out until the next time.
+        while let Some(partition) = context.shard.partition_at(next) {
+            next += 1;
             if let Err(error) = partition.log.apply_retention(Timestamp(reactor::wall_clock_ms())).await {
                 warn!(partition = %partition.log.name(), %error, "retention failed");
             }
             partition.log.expire_producers(Timestamp(reactor::wall_clock_ms()));
-            if reactor::should_yield() {
-                reactor::yield_now().await;
-            }
+            reactor::give_way().await;
         }
     }
 }
