@@ -119,8 +119,8 @@ impl Look {
     }
 
     /// Since the start.
-    pub(crate) fn all(&self, broker: &Broker) -> Stalls {
-        let now = Look::at(broker);
+    pub(crate) fn stalls(&self) -> Stalls {
+        let now = self;
         Stalls {
             longest: now.by_task("corelane_reactor_longest_poll_seconds", f64::max),
             over_1ms: now.by_task("corelane_reactor_long_polls_total", |a, b| a + b),

@@ -106,11 +106,11 @@ fn no_task_holds_a_core_with_very_many_partitions() {
     topics.delete_half(&mut Client::connect(&broker));
     before = before.tell(&broker, "half of the topics deleted");
     topics.create_half(&mut Client::connect(&broker), scale);
-    before = before.tell(&broker, "and made again");
+    before.tell(&broker, "and made again");
     light.end().tell("light producer");
     let loaded = process(&broker);
     println!("memory after the load: {:.1} MB, peak {:.1} MB", loaded.resident_mb(), loaded.peak_mb());
-    before.all(&broker).judge(scale, "since the start");
+    Look::at(&broker).stalls().judge(scale, "since the start");
     idle(&broker, scale);
     connections(&broker, scale);
     restart(&mut broker, scale);
@@ -182,7 +182,7 @@ fn connections(broker: &Broker, scale: Scale) {
         assert!(Instant::now() < deadline, "connections stay");
         std::thread::sleep(Duration::from_millis(100));
     }
-    Look::at(broker).all(broker).judge(scale, "with connections");
+    Look::at(broker).stalls().judge(scale, "with connections");
 }
 
 fn restart(broker: &mut Broker, scale: Scale) {
@@ -194,7 +194,7 @@ fn restart(broker: &mut Broker, scale: Scale) {
     judge(scale, "start with all partitions, s", begin.elapsed().as_secs_f64(), 3.0);
     let first = process(broker);
     println!("memory after that start: {:.1} MB", first.resident_mb());
-    Look::at(broker).all(broker).tell_only("the start");
+    Look::at(broker).stalls().tell_only("the start");
     broker.set("log.retention.check.interval.ms=300000");
     broker.stop();
     broker.restart();
