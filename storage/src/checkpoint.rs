@@ -268,7 +268,7 @@ pub(crate) async fn load(dir: &Path) -> Result<Option<Snapshot>, StorageError> {
         let length = file.size().await.map_err(StorageError::io("read", &path))? as usize;
         let (read, bytes) = file.read_at(BytesMut::with_capacity(length), length, 0).await;
         read.map_err(StorageError::io("read", &path))?;
-        if let Some(snapshot) = replay(bytes.freeze(), slot)
+        if let Some(snapshot) = replay(bytes.freeze(), slot).await
             && newest.as_ref().is_none_or(|newest| newest.sequence < snapshot.sequence)
         {
             newest = Some(snapshot);
@@ -278,7 +278,7 @@ pub(crate) async fn load(dir: &Path) -> Result<Option<Snapshot>, StorageError> {
 }
 
 /// What the frames of a slot say, up to the last whole checkpoint; `None` when not even the first is whole.
-fn replay(mut bytes: Bytes, slot: usize) -> Option<Snapshot> {
+async fn replay(mut bytes: Bytes, slot: usize) -> Option<Snapshot> {
     let mut snapshot: Option<Snapshot> = None;
     let mut pending: Vec<Frame> = Vec::new();
     while let Some((header, frame)) = next_frame(&mut bytes) {
@@ -293,6 +293,7 @@ fn replay(mut bytes: Bytes, slot: usize) -> Option<Snapshot> {
             break;
         }
         pending.push(frame);
+        reactor::give_way().await;
         if header.flags & FLAG_LAST == 0 {
             continue;
         }
@@ -303,6 +304,7 @@ fn replay(mut bytes: Bytes, slot: usize) -> Option<Snapshot> {
                 // Whole frames that do not fit together were not written by this program.
                 return None;
             }
+            reactor::give_way().await;
         }
     }
     snapshot

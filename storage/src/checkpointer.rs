@@ -7,6 +7,7 @@
 //! carried forward as a new entry, once. If it would be carried again with nothing added, its partition is quiet:
 //! the block is written padded instead and leaves memory. So carrying costs what is active, not what exists.
 
+use std::cell::Cell;
 use std::ops::{Bound, ControlFlow};
 use std::rc::Rc;
 
@@ -16,10 +17,13 @@ use reactor::planted::{Planted, planted};
 
 use crate::checkpoint::{Frame, Kind, Summary, empty_slot};
 use crate::cold_segments::segment_path;
-use crate::commit_log::format::{Entry, EntryKind};
+use crate::commit_log::format::{ENTRY_BYTES, Entry, EntryKind};
 use crate::commit_log::ring;
 use crate::error::StorageError;
-use crate::limits::{BLOCK, CHECKPOINT_FAILURES_MAX, CHECKPOINT_FRAME_BYTES, COMMIT_BYTES_MAX, LOGS_STEP};
+use crate::limits::{
+    BLOCK, CARRIED_AGAIN_ONE_IN, CHECKPOINT_FAILURES_MAX, CHECKPOINT_FRAME_BYTES, COMMIT_BYTES_MAX,
+    LOGS_STEP, QUIET_WRITTEN_MAX,
+};
 use crate::log::core::{Health, LogCell, LogCore, Salvage};
 use crate::log_record::{self, LogRecord};
 use crate::maintenance::{for_each, listed};
@@ -55,11 +59,12 @@ pub(crate) async fn checkpoint(inner: &Rc<StoreInner>, goal: Goal) -> Result<(),
     let shared = Rc::clone(inner);
     // Logs that could not be written back keep their commits in the ring: what the others have done counts, and what
     // was deleted makes room.
+    let again = Rc::new(Again::new(inner));
     let each = Rc::clone(&cells);
     let each = (0..cells.len()).map(move |index| Rc::clone(&each[index]));
     let settled = for_each(each, move |cell| {
-        let inner = Rc::clone(&shared);
-        async move { settle(&inner, &cell, freed, goal).await.map(ControlFlow::Continue) }
+        let (inner, again) = (Rc::clone(&shared), Rc::clone(&again));
+        async move { settle(&inner, &cell, freed, goal, &again).await.map(ControlFlow::Continue) }
     })
     .await;
     if let Err(error) = sync_dirs(inner).await {
@@ -135,6 +140,7 @@ async fn settle(
     cell: &Rc<LogCell>,
     freed: u64,
     goal: Goal,
+    again: &Again,
 ) -> Result<(), StorageError> {
     let extent = match goal {
         Goal::Everything => Extent::Everything,
@@ -149,7 +155,7 @@ async fn settle(
         if core.health != Health::Serving || needed.is_none_or(|needed| needed > freed) {
             return Ok(());
         }
-        core.carried || tight
+        tight || (core.carried && !again.may_carry(needed_bytes(&core)))
     };
     if quiet {
         write_back(inner, cell, Extent::Everything, Sync::Yes).await?;
@@ -162,6 +168,42 @@ async fn settle(
         carry(inner, cell, freed);
     }
     Ok(())
+}
+
+/// What one checkpoint may carry forward once more. When very many logs fall quiet together, writing the block of each, in
+/// a file and a folder of its own, would take so long that the ring fills up meanwhile; carrying them all for ever would
+/// take the ring. So some are written at each checkpoint, and the rest is carried again, within a part of the ring.
+struct Again {
+    written_left: Cell<usize>,
+    bytes_left: Cell<u64>,
+}
+
+impl Again {
+    fn new(inner: &StoreInner) -> Again {
+        let bytes = inner.commit.with_ring(ring::Ring::total) / CARRIED_AGAIN_ONE_IN;
+        Again { written_left: Cell::new(QUIET_WRITTEN_MAX), bytes_left: Cell::new(bytes) }
+    }
+
+    /// Whether the block of a log that was carried already is carried again; else it is written.
+    fn may_carry(&self, bytes: u64) -> bool {
+        if let Some(left) = self.written_left.get().checked_sub(1) {
+            self.written_left.set(left);
+            return false;
+        }
+        match self.bytes_left.get().checked_sub(bytes) {
+            Some(left) => {
+                self.bytes_left.set(left);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// Bytes of a carried block in the ring, about.
+fn needed_bytes(core: &LogCore) -> u64 {
+    let from = core.unsafe_from();
+    ENTRY_BYTES as u64 + core.end_at().position.saturating_sub(from.position).min(BLOCK)
 }
 
 /// Whether there is no more than a partial block to carry.

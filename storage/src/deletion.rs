@@ -14,9 +14,17 @@ use crate::log::core::Health;
 use crate::store::StoreInner;
 use crate::types::LogId;
 
-/// See [`crate::Store::delete_log`].
-pub(crate) async fn delete(inner: &Rc<StoreInner>, id: LogId) -> Result<(), StorageError> {
-    let Some(cell) = inner.logs.borrow_mut().remove(&id) else { return Ok(()) };
+/// A log that serves nobody any more and whose files are still there. Dropped, they stay until the next start.
+#[must_use = "the files stay until they are removed"]
+pub struct Retired {
+    inner: Rc<StoreInner>,
+    id: LogId,
+    name: Rc<str>,
+}
+
+/// See [`crate::Store::retire_log`].
+pub(crate) fn retire(inner: &Rc<StoreInner>, id: LogId) -> Option<Retired> {
+    let cell = inner.logs.borrow_mut().remove(&id)?;
     let (name, unhandled) = {
         let mut core = cell.core.borrow_mut();
         if core.health == Health::Offline {
@@ -30,12 +38,28 @@ pub(crate) async fn delete(inner: &Rc<StoreInner>, id: LogId) -> Result<(), Stor
     cell.notify_grew();
     inner.commit.handled(unhandled);
     inner.cold.forget_log(id);
-    // Not while writeback may have the log's files open and make new ones.
-    let _turn = crate::maintenance::turn(inner).await?;
-    remove_dir(&inner.log_dir(id, &name)).await?;
-    crate::salvage::remove(&inner.options, id).await?;
-    inner.removed.borrow_mut().push(id);
-    Ok(())
+    Some(Retired { inner: Rc::clone(inner), id, name })
+}
+
+impl Retired {
+    /// `<topic>-<partition>`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Removes the files. Readers that hold one may go on.
+    ///
+    /// # Errors
+    /// The system's; [`StorageError::Gone`] when the store was closed meanwhile: the next start removes them.
+    pub async fn remove_files(self) -> Result<(), StorageError> {
+        let Retired { inner, id, name } = self;
+        // Not while writeback may have the log's files open and make new ones.
+        let _turn = crate::maintenance::turn(&inner).await?;
+        remove_dir(&inner.log_dir(id, &name)).await?;
+        crate::salvage::remove(&inner.options, id).await?;
+        inner.removed.borrow_mut().push(id);
+        Ok(())
+    }
 }
 
 /// Removes a log's folder, a few files a turn. None is fine.

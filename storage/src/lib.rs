@@ -50,6 +50,7 @@ mod seeded;
 
 pub use commit_log::CommitStats;
 pub use data_dir::DataDir;
+pub use deletion::Retired;
 pub use error::{ReadError, StageError, StorageError};
 pub use log::{Append, Log, Staged, Ticket, TimestampedRecord};
 pub use options::{

@@ -16,8 +16,10 @@ use reactor::{SyncMethod, Task};
 use crate::checkpoint::{Slots, Summary};
 use crate::cold_segments::ColdSegments;
 use crate::commit_log::{CommitLog, CommitStats};
+use crate::deletion::Retired;
 use crate::error::{StageError, StorageError};
 use crate::limits::FOLDER_NAME_KEPT;
+use crate::limits::LOGS_STEP;
 use crate::log::Log;
 use crate::log::core::{Health, LogCell, LogCore};
 use crate::options::{Catalog, LogConfig, LogSpec, StoreOptions};
@@ -218,6 +220,7 @@ impl Store {
         let (recovered, report) = crate::recovery::recover(options, catalog).await?;
         let logs: Vec<Rc<LogCell>> = recovered.logs.values().cloned().collect();
         let inner = Self::assemble(recovered);
+        let mut pace = reactor::Pace::every(LOGS_STEP);
         for cell in logs {
             let unsettled = {
                 let core = cell.core.borrow();
@@ -226,6 +229,7 @@ impl Store {
             if unsettled {
                 inner.list(&cell);
             }
+            pace.step().await;
         }
         crate::maintenance::start(&inner).await?;
         Ok((Store { handle: Rc::new(Handle { inner }) }, report))
@@ -301,10 +305,21 @@ impl Store {
         self.inner().logs.borrow().keys().copied().collect()
     }
 
-    /// Drops a log whose deletion is durable in the metadata log. It is gone for everybody when this is first
-    /// polled; its files follow. Readers that hold a file may go on.
+    /// Gives up a log whose deletion is durable in the metadata log: it is gone for everybody at once. Its files are the
+    /// caller's to have removed, when there is time. `None`: there is no such log.
+    pub fn retire_log(&self, id: LogId) -> Option<Retired> {
+        crate::deletion::retire(self.inner(), id)
+    }
+
+    /// Gives up a log ([`Self::retire_log`]) and removes its files.
+    ///
+    /// # Errors
+    /// The system's; [`StorageError::Gone`] when the store was closed meanwhile.
     pub async fn delete_log(&self, id: LogId) -> Result<(), StorageError> {
-        crate::deletion::delete(self.inner(), id).await
+        match self.retire_log(id) {
+            Some(retired) => retired.remove_files().await,
+            None => Ok(()),
+        }
     }
 
     /// Waits until an append of `bytes` can be staged, first come first served. Stage in the same poll.
