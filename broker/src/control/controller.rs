@@ -21,7 +21,9 @@ use crate::control::commands::{
     AlterConfigs, ControlRequest, CreatedTopic, DeletedTopic, Mode, MorePartitions, NewTopic, Outcomes,
     ProducerIds, Refusal, Reply, TopicKey,
 };
-use crate::control::limits::{PARTITIONS_PER_REQUEST_MAX, PRODUCER_IDS_PER_BLOCK, REQUESTS_PER_SYNC_MAX};
+use crate::control::limits::{
+    PARTITIONS_PER_REQUEST_MAX, PRODUCER_IDS_PER_BLOCK, REPLACED_IMAGES_MAX, REQUESTS_PER_SYNC_MAX,
+};
 use crate::control::metadata_log::{Group, MetadataLog};
 use crate::control::topics::{Decision, Rules};
 use crate::control::{ImageUpdate, configs, random, topics};
@@ -42,22 +44,41 @@ pub(super) struct Controller {
 /// Answers that wait until every shard uses the image that they tell of, in the order of the images. No more images are on
 /// their way to a shard than its queue holds, so no more batches wait here.
 #[derive(Default)]
-pub(super) struct Answers(VecDeque<(Receiver<()>, Vec<Pending>)>);
+pub(super) struct Answers {
+    waiting: VecDeque<Waiting>,
+    /// Images that no shard uses any more and a request may still look at. The last who lets go of an image frees what no
+    /// other shares, and that may take long: it is to be this thread.
+    replaced: Vec<Arc<MetadataImage>>,
+}
+
+struct Waiting {
+    applied: Receiver<()>,
+    pending: Vec<Pending>,
+    replaced: Arc<MetadataImage>,
+    /// Freed here too.
+    _changes: Arc<[TopicChange]>,
+}
 
 impl std::fmt::Debug for Answers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} batches of answers", self.0.len())
+        write!(f, "{} batches of answers", self.waiting.len())
     }
 }
 
 impl Answers {
     /// Gives the next answers when it is their time; waits for ever when there are none. May be dropped at any time.
     async fn give_next(&mut self) {
-        let Some((applied, _)) = self.0.front() else { return std::future::pending().await };
+        let Some(next) = self.waiting.front() else { return std::future::pending().await };
         // Nothing is ever sent: the channel closes when the last shard has let go of its update.
-        let _ = applied.recv().await;
-        for answer in self.0.pop_front().into_iter().flat_map(|(_, pending)| pending) {
+        let _ = next.applied.recv().await;
+        let Some(Waiting { pending, replaced, .. }) = self.waiting.pop_front() else { return };
+        for answer in pending {
             answer(Ok(()));
+        }
+        self.replaced.push(replaced);
+        self.replaced.retain(|image| Arc::strong_count(image) > 1);
+        if self.replaced.len() > REPLACED_IMAGES_MAX {
+            self.replaced.remove(0);
         }
     }
 }
@@ -90,7 +111,7 @@ impl Controller {
             self.serve(batch).await;
         }
         // Shards that stop drop their updates; then the last answers go out too.
-        while !self.answers.0.is_empty() {
+        while !self.answers.waiting.is_empty() {
             self.answers.give_next().await;
         }
     }
@@ -116,19 +137,19 @@ impl Controller {
             }
             return;
         }
-        self.image = Arc::new(working.image);
+        let replaced = std::mem::replace(&mut self.image, Arc::new(working.image));
         let image = Arc::clone(&self.image);
         self.published.send_replace(Published { image, log_failed: false });
-        let applied = self.publish(working.changes).await;
-        self.answers.0.push_back((applied, pending));
+        let changes: Arc<[TopicChange]> = working.changes.into();
+        let applied = self.publish(&changes).await;
+        self.answers.waiting.push_back(Waiting { applied, pending, replaced, _changes: changes });
         self.snapshot_when_due();
     }
 
-    async fn publish(&mut self, changes: Vec<TopicChange>) -> Receiver<()> {
+    async fn publish(&mut self, changes: &Arc<[TopicChange]>) -> Receiver<()> {
         let (receipt, applied) = async_channel::bounded(1);
-        let changes: Arc<[TopicChange]> = changes.into();
         for shard in &self.shards {
-            let (image, changes) = (Arc::clone(&self.image), Arc::clone(&changes));
+            let (image, changes) = (Arc::clone(&self.image), Arc::clone(changes));
             // A shard that is gone needs no image.
             let _ = shard.send(ImageUpdate { image, changes, receipt: receipt.clone() }).await;
         }

@@ -34,3 +34,5 @@ pub const ADMIN_ASKS_MAX: usize = 1;
 pub const SHARD_SILENT_MAX: Duration = Duration::from_secs(30);
 /// A log below this size is not worth a snapshot.
 pub const LOG_BYTES_BEFORE_SNAPSHOT: u64 = 4 << 20;
+/// Images that the control thread keeps until no request looks at them any more.
+pub const REPLACED_IMAGES_MAX: usize = 8;

@@ -72,7 +72,10 @@ pub struct ImageUpdate {
 impl ImageUpdate {
     /// Says that the shard uses the image.
     pub fn applied(self) {
-        drop(self.receipt);
+        let ImageUpdate { image, changes, receipt } = self;
+        // In this order: whoever waits for the receipt is to be the last who has what it told of.
+        drop((image, changes));
+        drop(receipt);
     }
 }
 

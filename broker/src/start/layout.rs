@@ -24,7 +24,7 @@ pub(super) async fn hand_over(
     let options = store_options(config, data_dir.path(), ShardId(0));
     let shards = image.shards();
     let place = |log: LogId| image.partition_of(log).map_or(0, |(_, partition)| partition.shard.0);
-    let moved = storage::place_anew(data_dir, &options, &catalog(image), shards, place).await?;
+    let moved = storage::place_anew(data_dir, &options, &catalog(image).await, shards, place).await?;
     if moved > 0 {
         info!(logs = moved, shards, "partitions handed over to another number of shards");
     }
@@ -32,10 +32,12 @@ pub(super) async fn hand_over(
 }
 
 /// Every partition instance that exists, on any shard: recovery drops what is not among them.
-pub(super) fn catalog(image: &MetadataImage) -> Catalog {
-    let all =
-        image.topics().flat_map(|topic| topic.partitions.iter().map(move |partition| spec(topic, partition)));
-    let live: HashMap<LogId, LogSpec> = all.map(|spec| (spec.id, spec)).collect();
+pub(super) async fn catalog(image: &MetadataImage) -> Catalog {
+    let mut live: HashMap<LogId, LogSpec> = HashMap::with_capacity(image.partition_count());
+    for topic in image.topics() {
+        live.extend(topic.partitions.iter().map(|partition| (partition.log, spec(topic, partition))));
+        reactor::give_way().await;
+    }
     Catalog { live, issued_max: LogId(image.next_log().0.saturating_sub(1)) }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender};
 use reactor::{Priority, TcpListener};
 use storage::types::Timestamp;
-use storage::{RecoveryReport, Store, SyncProbe};
+use storage::{RecoveryReport, Retired, StorageError, Store, SyncProbe};
 use tracing::{error, warn};
 
 use super::{layout, observe};
@@ -128,9 +128,11 @@ fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<Rc<TcpListener>>, StartError
 async fn recover(setup: &ShardSetup) -> Result<(Rc<Context>, Recovered), StartError> {
     let image = &setup.image;
     let config = &setup.config;
-    let (store, report) =
-        Store::open(layout::store_options(config, &setup.data_dir, setup.index), &layout::catalog(image))
-            .await?;
+    let (store, report) = Store::open(
+        layout::store_options(config, &setup.data_dir, setup.index),
+        &layout::catalog(image).await,
+    )
+    .await?;
     let found = Recovered { report, sync: store.sync_probe(), commit_log_bytes: store.stats().ring_bytes };
     let shard = Rc::new(Shard::new(setup.index, store, Arc::clone(image)));
     for topic in image.topics() {
@@ -192,16 +194,28 @@ async fn apply(context: &Context, change: &TopicChange) {
             if topic.name == OFFSETS_TOPIC {
                 context.groups.stop_all();
             }
-            // All at once: from here on nobody finds any of them.
-            let gone: Vec<_> = owned_of(topic, shard.index).filter_map(|id| shard.remove(id)).collect();
-            for partition in gone {
-                if let Err(error) = shard.store.delete_log(partition.log.id()).await {
-                    error!(topic = %topic.name, partition = partition.id.index, %error, "log not deleted");
+            let mut gone = Vec::new();
+            for id in owned_of(topic, shard.index) {
+                if let Some(partition) = shard.remove(id) {
+                    gone.extend(shard.store.retire_log(partition.log.id()));
                 }
-                drop(partition);
                 reactor::give_way().await;
             }
+            // Images do not wait for it; what is left when the broker ends is removed by the next start.
+            reactor::spawn(Priority::Background, "deletion", remove_files(gone)).detach();
         }
+    }
+}
+
+async fn remove_files(gone: Vec<Retired>) {
+    for retired in gone {
+        let partition = retired.name().to_owned();
+        match retired.remove_files().await {
+            Ok(()) => {}
+            Err(StorageError::Gone) => return,
+            Err(error) => error!(%partition, %error, "log not deleted"),
+        }
+        reactor::give_way().await;
     }
 }
 
