@@ -38,10 +38,10 @@ pub const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
 pub const SEND_STEP_BYTES: usize = 256 << 10;
 /// The same of a segment file, which the reactor cuts further.
 pub const SEND_FILE_STEP_BYTES: u64 = 1 << 20;
-/// Steps from this size on are counted.
-pub const SEND_BULK_BYTES: usize = 64 << 10;
-/// How many of these a shard begins in a turn.
-pub const SEND_BULK_STEPS: u64 = 2;
+/// Sends and receives from this size on are counted: a shard begins a few of each in a turn.
+pub const BULK_BYTES: usize = 64 << 10;
+/// How many of each.
+pub const BULK_BEGUN_A_TURN: u64 = 2;
 /// Bytes of answers that are gathered before they are sent.
 pub const SEND_BATCH_BYTES: usize = 1 << 20;
 /// Bytes that a batch may decompress to while its records are checked.

@@ -52,6 +52,8 @@ pub const BATCH_BYTES_MAX: usize = 128 << 20;
 pub const TIME_SEARCH_BYTES_MAX: usize = 256 << 20;
 /// Decompressed bytes that such a search goes through before it looks whether others should have their turn.
 pub const TIME_SEARCH_STEP_BYTES: usize = 32 << 10;
+/// Reads of segments that are looked for and checked at the same time; sending what they found is not counted.
+pub const COLD_READS_MAX: u64 = 4;
 /// Segments whose descriptor and indexes are kept ready for readers.
 pub const COLD_SEGMENTS_MAX: usize = 512;
 /// Ranges of each such segment that are known to be undamaged.

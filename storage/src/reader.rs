@@ -112,9 +112,15 @@ pub(crate) async fn read(
     max_bytes: usize,
     up_to: Offset,
 ) -> Result<Read, ReadError> {
-    for _ in 0..ATTEMPTS {
+    let mut turn = None;
+    for _ in 0..=ATTEMPTS {
         let (base, floor, end, limit, generation) = match plan(log, from, max_bytes, up_to)? {
             Plan::Done(read) => return Ok(read),
+            Plan::Segment { .. } if turn.is_none() => {
+                // A few at a time: what is checked needs memory, and what one has checked the next need not check again.
+                turn = Some(log.store.cold_reads.acquire(1).await);
+                continue;
+            }
             Plan::Segment { base, floor, end, limit, generation } => (base, floor, end, limit, generation),
         };
         let cold = match floor {

@@ -18,8 +18,7 @@ use crate::cold_segments::ColdSegments;
 use crate::commit_log::{CommitLog, CommitStats};
 use crate::deletion::Retired;
 use crate::error::{StageError, StorageError};
-use crate::limits::FOLDER_NAME_KEPT;
-use crate::limits::LOGS_STEP;
+use crate::limits::{COLD_READS_MAX, FOLDER_NAME_KEPT, LOGS_STEP};
 use crate::log::Log;
 use crate::log::core::{Health, LogCell, LogCore};
 use crate::options::{Catalog, LogConfig, LogSpec, StoreOptions};
@@ -100,6 +99,8 @@ pub(crate) struct StoreInner {
     pub(crate) removed: RefCell<Vec<LogId>>,
     pub(crate) slots: RefCell<Slots>,
     pub(crate) cold: ColdSegments,
+    /// Turns of reads that look into segments.
+    pub(crate) cold_reads: Semaphore,
     pub(crate) pressure: Rc<Notify>,
     /// Tells the task that makes ring files that the ring is used.
     pub(crate) growth: Notify,
@@ -248,6 +249,7 @@ impl Store {
             removed: RefCell::default(),
             slots: RefCell::new(recovered.slots),
             cold: ColdSegments::new(),
+            cold_reads: Semaphore::new(COLD_READS_MAX),
             pressure: recovered.pressure,
             growth: Notify::new(),
             closing: Notify::new(),

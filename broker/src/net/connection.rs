@@ -73,7 +73,7 @@ async fn read(reading: Reading<'_>, stream: &Rc<TcpStream>, peer: SocketAddr) {
     let Reading { context, queue, activity, all } = reading;
     let share = context.shard.request_budget.share(stream.clone(), peer);
     let frame_bytes_max = context.config.network.socket_request_max_bytes as usize;
-    let mut reader = FrameReader::new(stream.clone(), share, frame_bytes_max);
+    let mut reader = FrameReader::new(stream.clone(), share, frame_bytes_max, context.shard.clone());
     let peer = Peer { address: peer };
     loop {
         let frame = match reader.next(|| activity.frame_started()).await {

@@ -11,7 +11,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use reactor::TcpStream;
 
 use crate::limits;
+use crate::net::bulk;
 use crate::shard::budget::{Charge, Share};
+use crate::shard::shard::Shard;
 
 /// A frame without its length prefix, and the memory it is charged with until it is dropped.
 pub struct Frame {
@@ -39,12 +41,13 @@ pub struct FrameReader {
     pending: BytesMut,
     frame_bytes_max: usize,
     share: Share,
+    shard: Rc<Shard>,
 }
 
 impl FrameReader {
     /// `frame_bytes_max` is `socket.request.max.bytes`.
-    pub fn new(stream: Rc<TcpStream>, share: Share, frame_bytes_max: usize) -> FrameReader {
-        FrameReader { stream, pending: BytesMut::new(), frame_bytes_max, share }
+    pub fn new(stream: Rc<TcpStream>, share: Share, frame_bytes_max: usize, shard: Rc<Shard>) -> FrameReader {
+        FrameReader { stream, pending: BytesMut::new(), frame_bytes_max, share, shard }
     }
 
     /// The next frame, or why there is none. `progress` is called when bytes of it have arrived.
@@ -93,7 +96,8 @@ impl FrameReader {
         self.pending = BytesMut::new();
         while body.len() < len {
             let step = self.share.go_on(charge, body.len(), len).await;
-            let (result, filled) = self.stream.recv_into(body, step).await;
+            let receive = self.stream.recv_into(body, step);
+            let (result, filled) = bulk::begin(&self.shard.bulk_receives, step, receive).await;
             body = filled;
             if result.map_err(FrameError::Io)? < step {
                 return Err(FrameError::Io(std::io::ErrorKind::UnexpectedEof.into()));

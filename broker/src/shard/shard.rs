@@ -35,8 +35,10 @@ pub struct Shard {
     pub long_checks: Semaphore,
     /// Which answer that tells of everything there is is made: many who ask for it take no more turns than one.
     pub long_answers: Semaphore,
-    /// Steps of large answers that may begin in this turn.
+    /// Large sends that may begin in this turn.
     pub bulk_sends: Semaphore,
+    /// Large receives that may.
+    pub bulk_receives: Semaphore,
     /// Lines about connections.
     pub log_pace: LogPace,
     image: RefCell<Arc<MetadataImage>>,
@@ -65,7 +67,8 @@ impl Shard {
             request_budget: Rc::default(),
             long_checks: Semaphore::new(1),
             long_answers: Semaphore::new(1),
-            bulk_sends: Semaphore::new(limits::SEND_BULK_STEPS),
+            bulk_sends: Semaphore::new(limits::BULK_BEGUN_A_TURN),
+            bulk_receives: Semaphore::new(limits::BULK_BEGUN_A_TURN),
             log_pace: LogPace::default(),
             image: RefCell::new(image),
             partitions: RefCell::default(),
