@@ -55,7 +55,7 @@ pub(crate) async fn checkpoint(inner: &Rc<StoreInner>, goal: Goal) -> Result<(),
             }
         }
     };
-    let cells: Rc<[Rc<LogCell>]> = listed(inner).await.into();
+    let cells = Rc::new(listed(inner).await);
     let shared = Rc::clone(inner);
     // Logs that could not be written back keep their commits in the ring: what the others have done counts, and what
     // was deleted makes room.
@@ -74,7 +74,7 @@ pub(crate) async fn checkpoint(inner: &Rc<StoreInner>, goal: Goal) -> Result<(),
     write_with_reserve(inner, &cells, freed).await?;
     inner.counters.checkpoints.set(inner.counters.checkpoints.get() + 1);
     let mut pace = Pace::every(LOGS_STEP);
-    for cell in &*cells {
+    for cell in cells.iter() {
         pace.step().await;
         // A file that cannot be removed takes space and harms nobody; the next checkpoint tries again.
         if let Err(error) = unlink_doomed(inner, cell).await {
@@ -83,7 +83,17 @@ pub(crate) async fn checkpoint(inner: &Rc<StoreInner>, goal: Goal) -> Result<(),
         forget_salvage(inner, cell).await?;
     }
     unlist(inner).await;
+    let_go(Rc::unwrap_or_clone(cells)).await;
     settled
+}
+
+/// Lets go of very many logs.
+async fn let_go(cells: Vec<Rc<LogCell>>) {
+    let mut pace = Pace::every(LOGS_STEP);
+    for cell in cells {
+        drop(cell);
+        pace.step().await;
+    }
 }
 
 /// Writes the checkpoint; on a full disk in the room of the reserve. One that fails otherwise is tried again, whole
@@ -285,7 +295,7 @@ async fn write(
     };
     let all: Vec<Rc<LogCell>> = match kind {
         Kind::Full => all_logs(inner).await,
-        Kind::Delta => cells.to_vec(),
+        Kind::Delta => Vec::new(),
     };
     let extent = match kind {
         Kind::Full => log_record::Extent::Whole,
@@ -293,7 +303,8 @@ async fn write(
     };
     let mut frame = Frame { removed: removed.iter().map(|id| id.0).collect(), ..Frame::default() };
     let (mut bytes, mut needed_min) = (0, u64::MAX);
-    for cell in &all {
+    let of_delta = if kind == Kind::Delta { cells } else { &[] };
+    for cell in all.iter().chain(of_delta) {
         if bytes >= CHECKPOINT_FRAME_BYTES {
             let full = std::mem::take(&mut frame);
             writing.write(&full).await.map_err(StorageError::io("write", &path))?;
@@ -317,6 +328,7 @@ async fn write(
     frame.summary = Some(summary);
     writing.write(&frame).await.map_err(StorageError::io("write", &path))?;
     writing.sync().await.map_err(StorageError::io("sync", &path))?;
+    let_go(all).await;
     let sequence = inner.slots.borrow_mut().finished(writing);
     inner.summary.set(summary);
     inner.commit.reclaim(sequence, reclaimed);

@@ -1,7 +1,6 @@
 //! What runs behind a store: writeback under pressure, checkpoints, the ring's growth, the watch on free space.
 
 use std::cell::RefCell;
-use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -96,14 +95,20 @@ fn is_crowded(inner: &StoreInner) -> bool {
 /// Writes dirty blocks back without a checkpoint, largest first, until a quarter of the budget is left: what is small
 /// now is cheaper to write when it has grown.
 async fn relieve(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
-    let dirty = listed(inner).await.into_iter().map(|cell| {
-        let unhandled = cell.core.borrow().unhandled;
-        Dirty { unhandled, cell }
-    });
-    // Few of very many logs come to their turn: a heap is made in less time than all are sorted.
-    let mut heap: BinaryHeap<Dirty> = dirty.collect();
+    // Few of very many logs come to their turn: a heap of their ids is made, and thrown away, in less time than anything that
+    // touches them all.
+    let mut heap = BinaryHeap::with_capacity(inner.listed.borrow().len());
+    let mut pace = Pace::every(LOGS_STEP);
+    loop {
+        let next = inner.listed.borrow().get(heap.len()).map(|cell| (cell.core.borrow().unhandled, cell.id));
+        let Some(next) = next else { break };
+        heap.push(next);
+        pace.step().await;
+    }
     let shared = Rc::clone(inner);
-    let largest = std::iter::from_fn(move || heap.pop()).map(|dirty| dirty.cell);
+    let logs = Rc::clone(inner);
+    let largest = std::iter::from_fn(move || heap.pop())
+        .filter_map(move |(_, id)| logs.logs.borrow().get(&id).cloned());
     for_each(largest, move |cell| {
         let inner = Rc::clone(&shared);
         async move {
@@ -125,32 +130,6 @@ async fn write_ripe(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
         async move { write_back(&inner, &cell, Extent::Blocks, Sync::No).await.map(ControlFlow::Continue) }
     })
     .await
-}
-
-/// A log by how much of it was not written back yet.
-struct Dirty {
-    unhandled: u64,
-    cell: Rc<LogCell>,
-}
-
-impl PartialEq for Dirty {
-    fn eq(&self, other: &Self) -> bool {
-        self.unhandled == other.unhandled
-    }
-}
-
-impl Eq for Dirty {}
-
-impl PartialOrd for Dirty {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Dirty {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.unhandled.cmp(&other.unhandled)
-    }
 }
 
 /// The logs that a checkpoint looks at. Holds the store's maintenance turn: none leaves the list meanwhile.

@@ -191,7 +191,7 @@ fn restart(broker: &mut Broker, scale: Scale) {
     println!("stop: {:.2} s", begin.elapsed().as_secs_f64());
     let begin = Instant::now();
     broker.restart();
-    judge(scale, "start with all partitions, s", begin.elapsed().as_secs_f64(), 3.0);
+    judge(scale, "start with all partitions, s", begin.elapsed().as_secs_f64(), 5.0);
     let first = process(broker);
     println!("memory after that start: {:.1} MB", first.resident_mb());
     Look::at(broker).stalls().tell_only("the start");

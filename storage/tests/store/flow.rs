@@ -192,3 +192,46 @@ fn readers_share_the_commit_buffer_and_files_are_not_read_for_them() {
         store.close().await.unwrap();
     });
 }
+
+#[test]
+fn of_very_many_quiet_logs_a_checkpoint_writes_some_and_carries_the_others_again() {
+    const QUIET: u64 = 3 * storage::limits::QUIET_WRITTEN_MAX as u64;
+    let dir = folder();
+    let path = dir.path().to_path_buf();
+    let large = StoreOptions {
+        commit_log_bytes: 128 << 20,
+        ring_first_file_bytes: 8 << 20,
+        ring_file_bytes: 8 << 20,
+        dirty_bytes: 32 << 20,
+        ..options(dir.path())
+    };
+    let again = large.clone();
+    let specs: Vec<_> = (1..=QUIET + 1).map(spec).collect();
+    let specs_again = specs.clone();
+    run(move || async move {
+        let (store, _) = open(large, &specs).await;
+        for spec in &specs[1..] {
+            let log = store.create_log(spec.clone()).unwrap();
+            stage_admitted(&store, &log, &batch(&value(spec.id.0, 20))).await;
+        }
+        let busy = store.create_log(spec(1)).unwrap();
+        let mut number = 0;
+        // All are carried once, and by each checkpoint after that but for those that it writes.
+        let carried = QUIET + QUIET - storage::limits::QUIET_WRITTEN_MAX as u64;
+        while store.stats().carried < carried {
+            append(&store, &busy, &batch(&value(number, 200_000))).await;
+            number += 1;
+            assert!(number < 5_000, "{:?}", store.stats());
+        }
+        let written = std::fs::read_dir(path.join("topics")).unwrap().count() as u64;
+        assert!(written > 1 && written < QUIET, "{written} have a folder");
+    });
+    run(move || async move {
+        let (store, _) = open(again, &specs_again).await;
+        for spec in &specs_again[1..] {
+            let log = store.create_log(spec.clone()).unwrap();
+            let all = read_all(&log, 1000).await;
+            assert!(all.len() == 1 && contains(&all[0].1, &value(spec.id.0, 20)), "{}", spec.id);
+        }
+    });
+}
