@@ -50,6 +50,12 @@ pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 128 << 20;
 pub const CHECK_STEP_BYTES: usize = 32 << 10;
 /// Bytes of records after which a check is a long one. A shard goes on with one of these at a time.
 pub const CHECK_LONG_BYTES: usize = 1 << 20;
+/// Clients with quotas of which a shard knows what they used; beyond, they share.
+pub const QUOTA_CLIENTS_MAX: usize = 10_000;
+/// The longest that a client is held back at a time for its quota; the rest comes with its next request.
+pub const THROTTLE_MAX: Duration = Duration::from_secs(10);
+/// How often one who is held back looks whether the broker stops.
+pub const THROTTLE_STEP: Duration = Duration::from_millis(200);
 /// Lines about single connections that a shard writes to the log in a second.
 pub const CONNECTION_LINES_PER_SECOND: u32 = 10;
 /// Seconds between two looks for idle connections.

@@ -146,6 +146,8 @@ pub struct Metrics {
     pub connections_accepted: Count,
     /// Microseconds for which accepting was held back by `max.connections` and `max.connection.creation.rate`.
     pub accept_throttle_us: Count,
+    /// Microseconds for which clients were told to wait for their quotas.
+    pub client_throttle_us: Count,
     /// Calls to other shards.
     pub hops: Count,
     /// Fetch requests that wait for records.
@@ -177,6 +179,7 @@ impl Default for Metrics {
             sent_bytes: Count::default(),
             connections_accepted: Count::default(),
             accept_throttle_us: Count::default(),
+            client_throttle_us: Count::default(),
             hops: Count::default(),
             fetches_parked: Level::default(),
             read_memory_bytes: Count::default(),
@@ -215,6 +218,7 @@ impl Metrics {
             sent_bytes: self.sent_bytes.get(),
             connections_accepted: self.connections_accepted.get(),
             accept_throttle_us: self.accept_throttle_us.get(),
+            client_throttle_us: self.client_throttle_us.get(),
             hops: self.hops.get(),
             fetches_parked: self.fetches_parked.get(),
             read_memory_bytes: self.read_memory_bytes.get(),
@@ -239,6 +243,7 @@ pub struct CountersSnapshot {
     pub sent_bytes: u64,
     pub connections_accepted: u64,
     pub accept_throttle_us: u64,
+    pub client_throttle_us: u64,
     pub hops: u64,
     pub fetches_parked: u64,
     pub read_memory_bytes: u64,

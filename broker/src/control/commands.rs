@@ -139,6 +139,15 @@ pub struct ConfigOperation {
     pub value: Option<Str>,
 }
 
+/// Changes to the quotas of one entity.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlterClientQuotas {
+    /// The parts of the entity, by type; a name that is null is the default.
+    pub entity: Vec<(Str, Option<Str>)>,
+    /// What to set, by name; none takes a quota away.
+    pub operations: Vec<(Str, Option<f64>)>,
+}
+
 /// A run of producer ids that nobody else has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProducerIds {
@@ -164,6 +173,8 @@ pub enum ControlRequest {
     CreatePartitions(Vec<MorePartitions>, Mode, Reply<Outcomes<()>>),
     /// Change settings.
     AlterConfigs(Vec<AlterConfigs>, Mode, Reply<Outcomes<()>>),
+    /// Change quotas of clients.
+    AlterClientQuotas(Vec<AlterClientQuotas>, Mode, Reply<Outcomes<()>>),
     /// Take a block of producer ids.
     AllocateProducerIds(Reply<Result<ProducerIds, Refusal>>),
 }

@@ -18,15 +18,15 @@ use wire::kafka::{ErrorCode, Str, Uuid};
 use crate::config::BrokerConfig;
 use crate::control::admin::Published;
 use crate::control::commands::{
-    AlterConfigs, ControlRequest, CreatedTopic, DeletedTopic, Mode, MorePartitions, NewTopic, Outcomes,
-    ProducerIds, Refusal, Reply, TopicKey,
+    AlterClientQuotas, AlterConfigs, ControlRequest, CreatedTopic, DeletedTopic, Mode, MorePartitions,
+    NewTopic, Outcomes, ProducerIds, Refusal, Reply, TopicKey,
 };
 use crate::control::limits::{
     PARTITIONS_PER_REQUEST_MAX, PRODUCER_IDS_PER_BLOCK, REPLACED_IMAGES_MAX, REQUESTS_PER_SYNC_MAX,
 };
 use crate::control::metadata_log::{Group, MetadataLog};
 use crate::control::topics::{Decision, Rules};
-use crate::control::{ImageUpdate, configs, random, topics};
+use crate::control::{ImageUpdate, configs, quotas, random, topics};
 use crate::metadata::image::{MetadataImage, TopicChange};
 use crate::metadata::records::Record;
 
@@ -191,6 +191,10 @@ impl Controller {
                 let outcomes = self.alter_configs(working, &all, mode);
                 each_pending(outcomes, reply)
             }
+            ControlRequest::AlterClientQuotas(all, mode, reply) => {
+                let outcomes = working.alter_client_quotas(&all, mode);
+                each_pending(outcomes, reply)
+            }
             ControlRequest::AllocateProducerIds(reply) => {
                 let outcome = producer_ids(working);
                 Box::new(move |durable| drop(reply.try_send(durable.and(outcome))))
@@ -277,6 +281,17 @@ impl Controller {
 }
 
 impl Working {
+    fn alter_client_quotas(&mut self, all: &[AlterClientQuotas], mode: Mode) -> Outcomes<()> {
+        let twice = repeated(all.iter().map(|one| &one.entity));
+        let alter = |one: &AlterClientQuotas| {
+            if twice.contains(&one.entity) {
+                return Err(quotas::twice(&one.entity));
+            }
+            self.take(quotas::alter(&self.image, one)?, mode)
+        };
+        all.iter().map(alter).collect()
+    }
+
     /// Takes a decision over into the working image.
     fn take<T>(&mut self, decision: Decision<T>, mode: Mode) -> Result<T, Refusal> {
         if mode == Mode::Apply && !decision.records.is_empty() {

@@ -14,6 +14,8 @@ pub const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
 pub const PARTITIONS_MAX: usize = 1_000_000;
 /// Bytes of the value of one setting, as in Kafka's metadata.
 pub const CONFIG_VALUE_BYTES_MAX: usize = 32_767;
+/// Entities that have quotas.
+pub const QUOTA_ENTITIES_MAX: usize = 10_000;
 /// Producer ids that are given away at once, as in Kafka.
 pub const PRODUCER_IDS_PER_BLOCK: i64 = 1000;
 /// The payload of one frame of the metadata log.

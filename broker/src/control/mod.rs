@@ -14,6 +14,7 @@ pub mod frame;
 pub mod limits;
 pub mod metadata_log;
 pub mod placement;
+pub mod quotas;
 mod random;
 #[cfg(test)]
 mod tests;
@@ -37,8 +38,8 @@ use crate::metadata::records::{EndpointRecord, Record};
 use crate::metrics::Ask;
 use admin::{AdminPort, PhaseCell, Published};
 use commands::{
-    AlterConfigs, ControlRequest, CreatedTopic, DeletedTopic, Mode, MorePartitions, NewTopic, Outcomes,
-    ProducerIds, Refusal, Reply, TopicKey,
+    AlterClientQuotas, AlterConfigs, ControlRequest, CreatedTopic, DeletedTopic, Mode, MorePartitions,
+    NewTopic, Outcomes, ProducerIds, Refusal, Reply, TopicKey,
 };
 use controller::{Answers, Controller};
 use limits::{ADMIN_ASKS_MAX, REQUESTS_MAX, UPDATES_MAX};
@@ -340,6 +341,15 @@ impl ControlClient {
     /// Changes settings; one outcome for each resource.
     pub async fn alter_configs(&self, all: Vec<AlterConfigs>, mode: Mode) -> Result<Outcomes<()>, Refusal> {
         self.ask(|reply| ControlRequest::AlterConfigs(all, mode, reply)).await
+    }
+
+    /// Changes quotas of clients; one outcome for each entity.
+    pub async fn alter_client_quotas(
+        &self,
+        all: Vec<AlterClientQuotas>,
+        mode: Mode,
+    ) -> Result<Outcomes<()>, Refusal> {
+        self.ask(|reply| ControlRequest::AlterClientQuotas(all, mode, reply)).await
     }
 
     /// Takes a block of producer ids that nobody else has.

@@ -21,6 +21,7 @@ use crate::handlers::produce::ProduceCall;
 use crate::metadata::ids::ShardId;
 use crate::runtime::mesh::{Mesh, ShardGone};
 use crate::shard::connection_counts::ConnectionCounts;
+use crate::shard::quota::QuotaBuckets;
 use crate::shard::shard::Shard;
 
 /// One per shard, shared by its connections.
@@ -45,6 +46,8 @@ pub struct Context {
     pub connection_counts: ConnectionCounts,
     /// Whom clients are told to connect to.
     pub brokers: Brokers,
+    /// What clients with quotas used, that this shard counts for the node.
+    pub quota_buckets: QuotaBuckets,
     /// Producer ids that were handed to this shard and not yet given out.
     pub producer_ids: ProducerIds,
 }

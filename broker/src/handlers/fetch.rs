@@ -22,7 +22,8 @@ use wire::kafka::fetch::{
 use super::brokers::{Broker, Elsewhere, Leader};
 use super::fetch_sessions::{FetchKey, FetchSessions, FetchSpec, Mode, Plan};
 use super::reply::{Part, Response};
-use super::{Context, Incoming, Refusal};
+use super::{Context, Incoming, Refusal, client_quotas};
+use crate::metadata::client_quotas::Quota;
 use crate::metadata::ids::ShardId;
 use crate::shard::partition::{ReadOutcome, ReadSpec};
 use crate::shard::reading::{Gathered, MayRead, Wanted};
@@ -56,14 +57,25 @@ pub async fn handle(
         items.push(resolve(context, key, spec, version));
         pace.step().await;
     }
+    let mut bytes_max = (body.max_bytes.max(0) as usize).min(context.config.network.fetch_max_bytes as usize);
+    let client_id = request.header.client_id.as_deref().unwrap_or_default();
+    if let Some(rate) = context.shard.client_quota(client_id, Quota::ConsumerByteRate) {
+        // No answer takes more than a second of the quota, but for a batch that is larger.
+        bytes_max = bytes_max.min(rate as usize);
+    }
+    // What can never be there is not waited for.
+    let bytes_min = Some(body.min_bytes.max(0) as usize).filter(|min| *min <= bytes_max).unwrap_or(1);
     let wanted = Wanted {
-        bytes_min: body.min_bytes.max(0) as usize,
-        bytes_max: (body.max_bytes.max(0) as usize).min(context.config.network.fetch_max_bytes as usize),
+        bytes_min,
+        bytes_max,
         deadline: reactor::now() + Duration::from_millis(body.max_wait_ms.max(0) as u64),
     };
     let outcomes = poll(context, &items, wanted).await;
+    let bytes = outcomes.iter().map(|outcome| outcome.bytes).sum();
+    let throttle = client_quotas::charge(context, Quota::ConsumerByteRate, &request.header, bytes).await;
     let isolation = Isolation::from_wire(body.isolation_level);
-    Ok(answer(context, request, &plan, isolation, (&items, outcomes)).await)
+    let answer = answer(context, request, &plan, (isolation, throttle), (&items, outcomes)).await;
+    Ok(Response { throttle, ..answer })
 }
 
 /// What a consumer wants to see of transactions (KIP-98).
@@ -226,7 +238,7 @@ async fn answer(
     context: &Context,
     request: &Incoming,
     plan: &Plan,
-    isolation: Isolation,
+    (isolation, throttle): (Isolation, Duration),
     (items, outcomes): (&[Item], Vec<ReadOutcome>),
 ) -> Response {
     let version = request.header.api_version;
@@ -266,7 +278,9 @@ async fn answer(
         }
     }
     let node_endpoints = if version >= ENDPOINTS_FROM { endpoints(items) } else { Vec::new() };
-    let body = FetchResponse { session_id, responses, node_endpoints, ..Default::default() };
+    let throttle_time_ms = client_quotas::throttle_ms(throttle);
+    let body =
+        FetchResponse { throttle_time_ms, session_id, responses, node_endpoints, ..Default::default() };
     Response::encode_paced(request.key, &request.header, &body, &mut external).await
 }
 

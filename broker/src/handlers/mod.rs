@@ -8,6 +8,7 @@ pub mod alter_configs;
 pub mod api_versions;
 pub mod auto_create;
 pub mod brokers;
+pub mod client_quotas;
 pub mod context;
 pub mod create_partitions;
 pub mod create_topics;
@@ -33,6 +34,7 @@ pub mod reply;
 pub mod table;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use reactor::Instant;
@@ -66,6 +68,14 @@ pub enum Reply {
     Produce(ProduceReply),
     /// A request that is yet to run.
     Serial(Serial),
+}
+
+/// What becomes of a request when its part that fixes order is done.
+pub struct Begun {
+    /// What is left of it; none when nothing is to be answered (`acks=0`).
+    pub reply: Option<Reply>,
+    /// For how long nothing more is read from its client (KIP-219).
+    pub throttle: Duration,
 }
 
 /// A request that runs when all before it are answered.
@@ -113,13 +123,13 @@ pub fn may_run_ahead(frame: &Bytes) -> bool {
     frame.len() >= 2 && i16::from_be_bytes([frame[0], frame[1]]) == ApiKey::Produce as i16
 }
 
-/// The part of a request that runs in order of arrival. `None`: nothing is to be answered (`acks=0`).
+/// The part of a request that runs in order of arrival.
 pub async fn begin(
     context: &Rc<Context>,
     peer: Peer,
     frame: Bytes,
     charge: Charge,
-) -> Result<Option<Reply>, Refusal> {
+) -> Result<Begun, Refusal> {
     if frame.len() < 4 {
         return Err(Refusal::Header(DecodeError::Truncated));
     }
@@ -139,13 +149,14 @@ pub async fn begin(
     let request = Incoming { header, key, body, peer, arrived: reactor::now() };
     if key == ApiKey::Produce {
         let arrived = request.arrived;
-        let reply = produce::begin(context, request).await?;
+        let (reply, throttle) = produce::begin(context, request).await?;
         if reply.is_none() {
             context.shard.metrics.answered(key, arrived.elapsed(), &[]);
         }
-        return Ok(reply.map(Reply::Produce));
+        return Ok(Begun { reply: reply.map(Reply::Produce), throttle });
     }
-    Ok(Some(Reply::Serial(Serial { context: context.clone(), request, _charge: charge })))
+    let reply = Reply::Serial(Serial { context: context.clone(), request, _charge: charge });
+    Ok(Begun { reply: Some(reply), throttle: Duration::ZERO })
 }
 
 impl Reply {

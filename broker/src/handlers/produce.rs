@@ -5,6 +5,7 @@
 //! their order. What is left is a [`ProduceReply`] that waits for commits, and holds no request bytes.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use async_channel::Receiver;
 use futures_channel::oneshot;
@@ -20,9 +21,10 @@ use wire::kafka::{Str, Uuid};
 
 use super::brokers::{Broker, Elsewhere, Leader};
 use super::reply::Response;
-use super::{Context, Incoming, Refusal};
+use super::{Context, Incoming, Refusal, client_quotas};
 use crate::config::store::RecordValidation;
 use crate::limits;
+use crate::metadata::client_quotas::Quota;
 use crate::metadata::ids::ShardId;
 use crate::shard::partition::{AppendError, Appended, Partition};
 use crate::shard::shard::Target;
@@ -90,13 +92,19 @@ struct TopicSlots {
 pub struct ProduceReply {
     header: RequestHeader,
     arrived: Instant,
+    throttle: Duration,
     topics: Vec<TopicSlots>,
     calls: Vec<RemoteCall>,
 }
 
-/// Checks and stages every batch of the request. `None`: the client wants no answer.
-pub async fn begin(context: &Rc<Context>, mut request: Incoming) -> Result<Option<ProduceReply>, Refusal> {
+/// Checks and stages every batch of the request. Also for how long its client is held back. Without a reply, the client wants
+/// no answer.
+pub async fn begin(
+    context: &Rc<Context>,
+    mut request: Incoming,
+) -> Result<(Option<ProduceReply>, Duration), Refusal> {
     let version = request.header.api_version;
+    let bytes = request.body.left();
     let body = ProduceRequest::decode(&mut request.body, version)
         .map_err(|error| Refusal::Body(request.key, version, error))?;
     let acks = Acks::from_wire(body.acks);
@@ -114,17 +122,19 @@ pub async fn begin(context: &Rc<Context>, mut request: Incoming) -> Result<Optio
         topics.push(TopicSlots { name: topic.name, topic_id: topic.topic_id, slots });
     }
     let calls = staging.send().await;
+    let throttle = client_quotas::charge(context, Quota::ProducerByteRate, &request.header, bytes).await;
     if acks == Some(Acks::None) {
-        return answer_nothing(&topics);
+        return answer_nothing(&topics).map(|()| (None, throttle));
     }
-    Ok(Some(ProduceReply { header: request.header, arrived: request.arrived, topics, calls }))
+    let Incoming { header, arrived, .. } = request;
+    Ok((Some(ProduceReply { header, arrived, throttle, topics, calls }), throttle))
 }
 
-fn answer_nothing(topics: &[TopicSlots]) -> Result<Option<ProduceReply>, Refusal> {
+fn answer_nothing(topics: &[TopicSlots]) -> Result<(), Refusal> {
     let failed =
         topics.iter().flat_map(|topic| &topic.slots).any(|(_, slot)| matches!(slot, Slot::Known(Err(_))));
     // Closing is how Kafka tells a client that waits for no answer to look at its metadata again.
-    if failed { Err(Refusal::UnacknowledgedAppendFailed) } else { Ok(None) }
+    if failed { Err(Refusal::UnacknowledgedAppendFailed) } else { Ok(()) }
 }
 
 /// One request's appends, by owner.
@@ -365,7 +375,9 @@ impl ProduceReply {
             }
             responses.push(TopicProduceResponse { name, topic_id, partition_responses });
         }
-        let body = ProduceResponse { responses, node_endpoints: leaders.endpoints, ..Default::default() };
+        let throttle_time_ms = client_quotas::throttle_ms(self.throttle);
+        let node_endpoints = leaders.endpoints;
+        let body = ProduceResponse { responses, throttle_time_ms, node_endpoints };
         Response::encode(ApiKey::Produce, &self.header, &body, &mut [])
     }
 }

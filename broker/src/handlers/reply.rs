@@ -1,5 +1,7 @@
 //! What a handler gives back: a response frame whose records were never copied into it.
 
+use std::time::Duration;
+
 pub use storage::ReadPart as Part;
 use wire::kafka::header::RequestHeader;
 use wire::kafka::{ApiKey, Encoded, Message, frame};
@@ -13,6 +15,8 @@ pub struct Response {
     pub parts: Vec<Part>,
     /// The error codes in it.
     pub errors: Vec<i16>,
+    /// For how long the client is held back once it has the answer (KIP-219).
+    pub throttle: Duration,
 }
 
 impl Response {
@@ -59,7 +63,7 @@ impl Response {
                 errors.push(code);
             }
         });
-        Response { parts, errors }
+        Response { parts, errors, throttle: Duration::ZERO }
     }
 
     /// How many bytes the frame has.

@@ -9,8 +9,8 @@ use wire::kafka::message::{Message, Request};
 use super::reply::Response;
 use super::{Context, Incoming, Refusal};
 use super::{
-    alter_configs, api_versions, create_partitions, create_topics, delete_records, delete_topics,
-    describe_cluster, describe_configs, describe_log_dirs, describe_topic_partitions, fetch,
+    alter_configs, api_versions, client_quotas, create_partitions, create_topics, delete_records,
+    delete_topics, describe_cluster, describe_configs, describe_log_dirs, describe_topic_partitions, fetch,
     find_coordinator, groups, init_producer_id, list_offsets, metadata, offset_commit, offset_fetch,
     offset_for_leader_epoch,
 };
@@ -79,6 +79,8 @@ table! {
     wire::kafka::create_partitions::CreatePartitionsRequest => create_partitions::handle,
     wire::kafka::incremental_alter_configs::IncrementalAlterConfigsRequest => alter_configs::handle_incremental,
     wire::kafka::delete_groups::DeleteGroupsRequest => groups::delete,
+    wire::kafka::describe_client_quotas::DescribeClientQuotasRequest => client_quotas::describe,
+    wire::kafka::alter_client_quotas::AlterClientQuotasRequest => client_quotas::alter,
     wire::kafka::describe_cluster::DescribeClusterRequest => describe_cluster::handle,
     wire::kafka::describe_topic_partitions::DescribeTopicPartitionsRequest => describe_topic_partitions::handle,
 }

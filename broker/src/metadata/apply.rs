@@ -9,6 +9,7 @@ use std::sync::Arc;
 use storage::types::{LeaderEpoch, LogId};
 use wire::kafka::{Str, Uuid};
 
+use crate::metadata::client_quotas::Quota;
 use crate::metadata::ids::{NodeId, ShardId};
 use crate::metadata::image::{Inconsistent, MetadataImage, Node, Partition, Topic, TopicChange};
 use crate::metadata::records::Record;
@@ -133,6 +134,11 @@ impl Building {
             }
             Record::ProducerIds { next } => {
                 self.image.next_producer_id = self.image.next_producer_id.max(*next);
+            }
+            Record::ClientQuota { client_id, name, value_bits } => {
+                let quota = Quota::of_name(name).ok_or_else(|| wrong("a quota that is not known"))?;
+                let quotas = Arc::make_mut(&mut self.image.client_quotas);
+                quotas.set(client_id.as_deref(), quota, value_bits.map(f64::from_bits));
             }
         }
         Ok(())

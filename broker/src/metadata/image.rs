@@ -16,6 +16,7 @@ use crate::config::Settings;
 use crate::config::definition::Setting as _;
 use crate::config::server::ListenMode;
 use crate::metadata::broker_ids::BrokerIds;
+use crate::metadata::client_quotas::ClientQuotas;
 use crate::metadata::ids::{NodeId, ShardId};
 use crate::metadata::records::EndpointRecord;
 use crate::metadata::topic_config::{Layers, Overrides, TopicConfig};
@@ -126,6 +127,7 @@ pub struct MetadataImage {
     pub(super) live_logs: HashTrieMapSync<LogId, (Uuid, i32)>,
     pub(super) cluster_overrides: Arc<Overrides>,
     pub(super) node_overrides: BTreeMap<NodeId, Arc<Overrides>>,
+    pub(super) client_quotas: Arc<ClientQuotas>,
     /// The settings of a topic on which none were set.
     pub(super) default_config: Arc<TopicConfig>,
     pub(super) next_log: LogId,
@@ -168,6 +170,7 @@ impl MetadataImage {
             live_logs: HashTrieMapSync::new_sync(),
             cluster_overrides: none,
             node_overrides: BTreeMap::new(),
+            client_quotas: Arc::default(),
             default_config: Arc::new(default_config),
             next_log: LogId(1),
             next_producer_id: 0,
@@ -304,6 +307,11 @@ impl MetadataImage {
     /// Running changes of broker settings: of one broker, or of all.
     pub fn broker_overrides(&self, node: Option<NodeId>) -> Option<&Arc<Overrides>> {
         node.map_or(Some(&self.cluster_overrides), |node| self.node_overrides.get(&node))
+    }
+
+    /// Quotas of clients.
+    pub fn client_quotas(&self) -> &Arc<ClientQuotas> {
+        &self.client_quotas
     }
 
     /// The settings of a topic on which none were set.

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod broker_ids;
+pub mod client_quotas;
 pub mod describe;
 pub mod ids;
 pub mod image;

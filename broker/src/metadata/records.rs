@@ -107,6 +107,15 @@ pub enum Record {
         /// The next one.
         next: i64,
     },
+    /// A quota of clients.
+    ClientQuota {
+        /// Whom it is for: a client id; none is every one that has no quota of its own.
+        client_id: Option<String>,
+        /// The quota's name, as Kafka's `producer_byte_rate`.
+        name: String,
+        /// The bits of the float that it is; none takes the quota away.
+        value_bits: Option<u64>,
+    },
 }
 
 /// What clients of one listener are told.
@@ -227,6 +236,17 @@ pub(crate) mod tests {
             bad[at] ^= (seed >> 24) as u8 | 1;
             let _ = decode(&bad);
         }
+    }
+
+    #[test]
+    fn quotas_read_back_as_they_were_written() {
+        let quota = |client_id: Option<&str>, value: Option<f64>| Record::ClientQuota {
+            client_id: client_id.map(str::to_owned),
+            name: "producer_byte_rate".to_owned(),
+            value_bits: value.map(f64::to_bits),
+        };
+        let group = [quota(None, Some(1e6)), quota(Some("x"), Some(0.5)), quota(Some("x"), None)];
+        assert_eq!(decode(&encode(&group).unwrap()).unwrap(), group);
     }
 
     #[test]

@@ -20,6 +20,13 @@ impl MetadataImage {
             name: name.clone(),
             value: Some(value.clone()),
         }));
+        for (client_id, quotas) in self.client_quotas.entities() {
+            records.extend(quotas.iter().map(|(quota, value)| Record::ClientQuota {
+                client_id: client_id.map(str::to_owned),
+                name: quota.name().to_owned(),
+                value_bits: Some(value.to_bits()),
+            }));
+        }
         self.topics().for_each(|topic| topic_records(topic, &mut records));
         records.push(Record::NextLogId { next: self.next_log.0 });
         records.push(Record::ProducerIds { next: self.next_producer_id });
@@ -66,9 +73,16 @@ mod tests {
             name: "log.segment.bytes".to_owned(),
             value: Some("1048576".to_owned()),
         });
+        samples.extend([None, Some("a".to_owned())].map(|client_id| Record::ClientQuota {
+            client_id,
+            name: "producer_byte_rate".to_owned(),
+            value_bits: Some(1e6_f64.to_bits()),
+        }));
         let image = empty.apply(&samples).unwrap().image;
         let built = empty.apply(&image.state()).unwrap().image;
         assert_eq!(built.state(), image.state());
+        assert_eq!(built.client_quotas(), image.client_quotas());
+        assert_eq!(built.client_quotas().entities().len(), 2);
         assert_eq!(built.topic("orders"), image.topic("orders"));
         assert_eq!((built.shard_loads(), image.shard_loads()), (&[1][..], &[1, 0][..]));
         assert_eq!(built.topic("orders").unwrap().config.segment_bytes, 1_048_576);

@@ -10,13 +10,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use reactor::sync::Notify;
-use reactor::{Priority, Shutdown, TcpStream};
+use reactor::{Instant, Priority, Shutdown, TcpStream};
 use tracing::{debug, info};
 
 use crate::handlers::reply::Response;
-use crate::handlers::{self, Context, Peer, Refusal, Reply};
+use crate::handlers::{self, Begun, Context, Peer, Refusal, Reply};
 use crate::limits;
 use crate::metrics::Closed;
 use crate::net::connections::{Activity, Connections};
@@ -35,6 +36,8 @@ struct Queue {
     finished: Cell<bool>,
     /// The writer has ended: nothing more can be answered.
     broken: Cell<bool>,
+    /// Until when nothing is read, and no request begun, because of a quota (KIP-219).
+    muted_until: Cell<Option<Instant>>,
 }
 
 /// Serves `stream` until either side closes it.
@@ -47,6 +50,7 @@ pub async fn serve(context: Rc<Context>, stream: Rc<TcpStream>, peer: SocketAddr
         changed: Notify::new(),
         finished: Cell::new(false),
         broken: Cell::new(false),
+        muted_until: Cell::new(None),
     });
     let writer = reactor::spawn(
         Priority::Latency,
@@ -76,6 +80,7 @@ async fn read(reading: Reading<'_>, stream: &Rc<TcpStream>, peer: SocketAddr) {
     let mut reader = FrameReader::new(stream.clone(), share, frame_bytes_max, context.shard.clone());
     let peer = Peer { address: peer };
     loop {
+        queue.unmuted(context).await;
         let frame = match reader.next(|| activity.frame_started()).await {
             Ok(frame) => frame,
             Err(FrameError::Closed) => return,
@@ -102,8 +107,13 @@ async fn read(reading: Reading<'_>, stream: &Rc<TcpStream>, peer: SocketAddr) {
             return;
         }
         match handlers::begin(context, peer, frame.bytes, frame.charge).await {
-            Ok(Some(reply)) => queue.push(reply),
-            Ok(None) => activity.answered(),
+            Ok(Begun { reply, throttle }) => {
+                queue.mute(throttle);
+                match reply {
+                    Some(reply) => queue.push(reply),
+                    None => activity.answered(),
+                }
+            }
             Err(refusal) => {
                 refused(context, peer.address, &refusal);
                 return;
@@ -134,9 +144,13 @@ async fn write(
         let Some(mut next) = queue.pop() else { break };
         let mut bytes = 0;
         loop {
+            if next.is_serial() {
+                queue.unmuted(&context).await;
+            }
             match next.finish(metrics).await {
                 Ok(answer) => {
                     bytes += answer.bytes();
+                    queue.mute(answer.throttle);
                     answers.push(answer);
                 }
                 Err(refusal) => {
@@ -170,6 +184,28 @@ impl Queue {
     async fn wait_until(&self, condition: impl Fn() -> bool) {
         while !condition() && !self.broken.get() {
             self.changed.notified().await;
+        }
+    }
+
+    /// Nothing more from this client for so long.
+    fn mute(&self, throttle: Duration) {
+        if throttle > Duration::ZERO {
+            let until = reactor::now() + throttle;
+            self.muted_until.set(Some(self.muted_until.get().map_or(until, |known| known.max(until))));
+        }
+    }
+
+    /// Waits until the client may go on.
+    async fn unmuted(&self, context: &Context) {
+        while let Some(until) = self.muted_until.get() {
+            let left = until.since(reactor::now());
+            if left.is_zero() {
+                self.muted_until.set(None);
+            } else if self.broken.get() || context.stopping.has_begun() {
+                return;
+            } else {
+                reactor::sleep(left.min(limits::THROTTLE_STEP)).await;
+            }
         }
     }
 

@@ -4,6 +4,7 @@ pub mod budget;
 pub mod connection_counts;
 pub mod log_pace;
 pub mod partition;
+pub mod quota;
 pub mod reading;
 #[expect(clippy::module_inception, reason = "the file that holds the struct Shard")]
 pub mod shard;

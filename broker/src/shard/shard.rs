@@ -16,6 +16,7 @@ use super::budget::RequestBudget;
 use super::log_pace::LogPace;
 use super::partition::Partition;
 use crate::limits;
+use crate::metadata::client_quotas::Quota;
 use crate::metadata::ids::ShardId;
 use crate::metadata::image::MetadataImage;
 use crate::metadata::topic_config::TopicConfig;
@@ -83,6 +84,11 @@ impl Shard {
     /// Takes the next image.
     pub fn set_image(&self, image: Arc<MetadataImage>) {
         *self.image.borrow_mut() = image;
+    }
+
+    /// The quota that holds for a client id, if any.
+    pub fn client_quota(&self, client_id: &str, quota: Quota) -> Option<f64> {
+        self.image.borrow().client_quotas().of_client(client_id, quota)
     }
 
     /// A partition of this shard.

@@ -36,6 +36,7 @@ use crate::runtime::mesh::Mesh;
 use crate::shard::PartitionId;
 use crate::shard::connection_counts::ConnectionCounts;
 use crate::shard::partition::Partition;
+use crate::shard::quota::QuotaBuckets;
 use crate::shard::shard::Shard;
 
 /// What a shard needs to live.
@@ -149,6 +150,7 @@ async fn recover(setup: &ShardSetup) -> Result<(Rc<Context>, Recovered), StartEr
         config: Arc::clone(config),
         connection_counts: ConnectionCounts::default(),
         brokers: setup.brokers.clone(),
+        quota_buckets: QuotaBuckets::default(),
         producer_ids: ProducerIds::default(),
         stopping: Stopping::default(),
     });

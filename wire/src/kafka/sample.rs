@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::message::{Form, Nullable};
-use super::types::{Str, Uuid};
+use super::types::{Float64, Str, Uuid};
 use super::writer::Records;
 
 /// A random number generator (splitmix64) with what the samples need to remember.
@@ -64,6 +64,13 @@ macro_rules! integer_samples {
 }
 
 integer_samples! { i8 i16 i32 i64 }
+
+impl Sample for Float64 {
+    fn sample(dice: &mut Dice, form: Form) -> Self {
+        // Never a NaN, which another codec could not compare.
+        Self(i32::sample(dice, form).into())
+    }
+}
 
 impl Sample for bool {
     fn sample(dice: &mut Dice, _: Form) -> Self {

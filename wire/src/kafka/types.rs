@@ -134,6 +134,33 @@ impl fmt::Display for Uuid {
     }
 }
 
+/// A `float64`. Compared by its bits, so that whatever arrives equals itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Float64(pub f64);
+
+impl PartialEq for Float64 {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
+
+impl Field for Float64 {
+    #[inline]
+    fn least_len(_: Form) -> usize {
+        8
+    }
+
+    #[inline]
+    fn read(r: &mut Reader, _: Form) -> Result<Self> {
+        Ok(Self(f64::from_bits(r.i64()? as u64)))
+    }
+
+    #[inline]
+    fn write(&self, w: &mut Writer, _: Form) {
+        w.put_i64(self.0.to_bits() as i64);
+    }
+}
+
 macro_rules! integer_fields {
     ($($ty:ty, $len:literal, $read:ident, $put:ident;)*) => { $(
         impl Field for $ty {

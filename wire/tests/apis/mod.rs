@@ -8,6 +8,7 @@ use wire::kafka::Request;
 #[macro_export]
 macro_rules! for_each_api {
     ($each:ident) => {
+        $each!(alter_client_quotas AlterClientQuotasRequest AlterClientQuotasResponse);
         $each!(alter_configs AlterConfigsRequest AlterConfigsResponse);
         $each!(api_versions ApiVersionsRequest ApiVersionsResponse);
         $each!(create_partitions CreatePartitionsRequest CreatePartitionsResponse);
@@ -15,6 +16,7 @@ macro_rules! for_each_api {
         $each!(delete_groups DeleteGroupsRequest DeleteGroupsResponse);
         $each!(delete_records DeleteRecordsRequest DeleteRecordsResponse);
         $each!(delete_topics DeleteTopicsRequest DeleteTopicsResponse);
+        $each!(describe_client_quotas DescribeClientQuotasRequest DescribeClientQuotasResponse);
         $each!(describe_cluster DescribeClusterRequest DescribeClusterResponse);
         $each!(describe_configs DescribeConfigsRequest DescribeConfigsResponse);
         $each!(describe_groups DescribeGroupsRequest DescribeGroupsResponse);

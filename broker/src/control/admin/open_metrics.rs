@@ -250,6 +250,14 @@ fn connections(page: &mut Page<'_>, shards: &[ShardView]) -> fmt::Result {
         ),
         one(seconds(sum(shards, |counters| counters.accept_throttle_us))),
     )?;
+    page.counter(
+        Name(
+            "corelane_client_throttle",
+            Some(Unit::Seconds),
+            "For how long clients were told to wait, and were not read, because of their quotas",
+        ),
+        one(seconds(sum(shards, |counters| counters.client_throttle_us))),
+    )?;
     page.gauge(
         Name("corelane_request_memory_limit", Some(Unit::Bytes), "Memory that requests in flight may hold"),
         each(shards, |shard| shard.last.requests.limit_bytes),
