@@ -35,9 +35,9 @@ pub const ADDRESS_WAIT_SECONDS: u64 = 60;
 /// Fetch sessions that a shard keeps; the oldest idle one gives way (KIP-227).
 pub const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
 /// Bytes of one step of a large answer: what the kernel copies in one go.
-pub const SEND_STEP_BYTES: usize = 256 << 10;
-/// The same of a segment file, which the reactor cuts further.
-pub const SEND_FILE_STEP_BYTES: u64 = 1 << 20;
+pub const SEND_STEP_BYTES: usize = 128 << 10;
+/// The same of a segment file: one call of the reactor, which would go on with more in later turns, uncounted.
+pub const SEND_FILE_STEP_BYTES: u64 = 128 << 10;
 /// Sends and receives from this size on are counted: a shard begins a few of each in a turn.
 pub const BULK_BYTES: usize = 64 << 10;
 /// How many of each.

@@ -3,7 +3,7 @@
 //! One kind of abuse after the other, each by a process of its own (this program again) with the lowest priority, as
 //! if it had a machine of its own. Whatever is thrown is answered with an error or its connection is closed, never
 //! left hanging; the broker's memory stays under what its budgets allow; the light client loses nothing, and its p99
-//! stays within [`SLOWER_MAX`] times what it is without abuse, taken in windows before and after each kind.
+//! stays within [`SLOWER_MAX`] times what it is without abuse, taken in windows before and after each kind, or [`NOTICED`].
 //!
 //! `SEED` repeats the choices of a run, `ABUSE_SECONDS` (2 by default) is how long each kind lasts, `ABUSE` names the
 //! kinds to try, with commas between them.
@@ -36,6 +36,9 @@ use support::admin::{Admin, eventually};
 
 /// How much slower the light client's p99 may be beside abuse.
 const SLOWER_MAX: f64 = 3.0;
+/// Up to here the p99 is not held against a kind: a debug build on the cores and in the kernel that the attacker uses too takes
+/// so long for what an idle one does in 1-3 ms. What this program was written against took 40 to 3,000 ms.
+const NOTICED: Duration = Duration::from_millis(15);
 /// How often a kind is tried that seems to slow the light client down: the machine's own noise does not come back.
 const TRIES: usize = 4;
 /// How long the light client is timed without abuse, before each kind.
@@ -101,7 +104,7 @@ fn a_light_client_does_not_notice_abuse() {
                 ms(beside),
                 memory.peak_mib()
             );
-            if ratio <= SLOWER_MAX {
+            if ratio <= SLOWER_MAX || beside <= NOTICED {
                 break;
             }
             assert!(attempt < TRIES, "{kind}: the light client's p99 is {ratio:.1} times what it was");
