@@ -66,7 +66,6 @@ pub(crate) struct CommitLimits {
     pub(crate) file_bytes_max: u64,
     pub(crate) dirty_bytes: u64,
     pub(crate) tail_bytes: u64,
-    pub(crate) ripe_bytes: u64,
     pub(crate) commit_bytes_max: usize,
     pub(crate) method: SyncMethod,
     pub(crate) fail_from: Option<u64>,
@@ -153,8 +152,6 @@ struct Inner {
     limits: CommitLimits,
     /// Appended bytes that writeback has not handled.
     dirty: Cell<u64>,
-    /// Logs with much that is durable and not written back; each is here once.
-    ripe: RefCell<Vec<Rc<LogCell>>>,
     /// Appends are refused: the store is closing.
     refusing: Cell<bool>,
     stopped: Cell<bool>,
@@ -205,7 +202,6 @@ impl CommitLog {
             incarnation: beginning.incarnation,
             limits,
             dirty: Cell::new(0),
-            ripe: RefCell::default(),
             refusing: Cell::new(false),
             stopped: Cell::new(false),
             no_space: Cell::new(false),
@@ -355,20 +351,6 @@ impl CommitLog {
         self.inner.state.borrow_mut().ring.add(file);
         self.inner.wake.notify_one();
         self.inner.admit_next();
-    }
-
-    /// Whether there are logs with much to write back.
-    pub(crate) fn has_ripe(&self) -> bool {
-        !self.inner.ripe.borrow().is_empty()
-    }
-
-    /// Those logs, which are no longer noted as such.
-    pub(crate) fn take_ripe(&self) -> Vec<Rc<LogCell>> {
-        let ripe = std::mem::take(&mut *self.inner.ripe.borrow_mut());
-        for cell in &ripe {
-            cell.ripe.set(false);
-        }
-        ripe
     }
 
     /// Calls `f` with the ring.

@@ -32,10 +32,6 @@ pub const GROW_AT_ONE_IN: u64 = 8;
 pub const PROBE_COMMITS: usize = 16;
 /// Bytes of one write to a segment: as many as fit in one of the reactor's registered buffers.
 pub const SEGMENT_WRITE_BYTES: usize = reactor::limits::FIXED_BUFFER_BYTES;
-/// A log with this many durable bytes that are not written back is written back without waiting for pressure. Few enough that
-/// they are still in the processor's cache: copies into the buffers of writeback took 7 % of the broker's time, and 14 %
-/// when they waited for pressure.
-pub const RIPE_BYTES: u64 = 256 << 10;
 /// Segment bytes reserved ahead for partitions that write much.
 pub const SEGMENT_AHEAD_BYTES: u64 = 16 << 20;
 /// A writeback of this many bytes or more makes a partition one that writes much.

@@ -58,8 +58,6 @@ async fn run(inner: Rc<StoreInner>) {
             checkpoint(&inner, Goal::Reclaim).await
         } else if inner.commit.dirty() > inner.options.dirty_bytes / 2 || inner.commit.has_queue() {
             relieve(&inner).await
-        } else if inner.commit.has_ripe() {
-            write_ripe(&inner).await
         } else {
             Ok(())
         };
@@ -117,17 +115,6 @@ async fn relieve(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
             }
             write_back(&inner, &cell, Extent::Blocks, Sync::No).await.map(ControlFlow::Continue)
         }
-    })
-    .await
-}
-
-/// Writes back what has gathered much since the last time, while it is still in the processor's cache: copying it out of
-/// memory later costs twice as much.
-async fn write_ripe(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
-    let shared = Rc::clone(inner);
-    for_each(inner.commit.take_ripe().into_iter(), move |cell| {
-        let inner = Rc::clone(&shared);
-        async move { write_back(&inner, &cell, Extent::Blocks, Sync::No).await.map(ControlFlow::Continue) }
     })
     .await
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use crate::limits::{RING_FILE_BYTES, RING_FIRST_FILE_BYTES, RIPE_BYTES};
+use crate::limits::{RING_FILE_BYTES, RING_FIRST_FILE_BYTES};
 use crate::types::LogId;
 
 /// Whether files are written past the page cache.
@@ -63,8 +63,6 @@ pub struct StoreOptions {
     pub dirty_bytes: u64,
     /// Bytes of newest batches kept in memory for readers.
     pub tail_bytes: u64,
-    /// Durable bytes of one log from which they are written back without waiting for pressure.
-    pub ripe_bytes: u64,
     /// Free disk space below which appends are refused, in bytes.
     pub free_bytes_min: u64,
     /// Whether this shard must have been here before, once any log was issued: a folder without its checkpoint is
@@ -95,7 +93,6 @@ impl StoreOptions {
             ring_file_bytes: RING_FILE_BYTES,
             dirty_bytes: 64 << 20,
             tail_bytes: 128 << 20,
-            ripe_bytes: RIPE_BYTES,
             free_bytes_min: 64 << 20,
             known: Known::Perhaps,
             direct: Direct::Required,

@@ -154,7 +154,6 @@ fn limits(options: &StoreOptions, method: SyncMethod, smallest: u64) -> CommitLi
         file_bytes_max: first.max(file),
         dirty_bytes: options.dirty_bytes,
         tail_bytes: options.tail_bytes,
-        ripe_bytes: options.ripe_bytes,
         commit_bytes_max: (smallest / 4 / BLOCK as usize * BLOCK as usize).min(COMMIT_BYTES_MAX),
         method,
         fail_from: options.fail_commits_from,

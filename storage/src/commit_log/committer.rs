@@ -130,12 +130,9 @@ impl Inner {
         stats.latency_us_sum += us;
         stats.latency_us_log2[(64 - us.leading_zeros() as usize).min(23)] += 1;
         let mut cells = Vec::with_capacity(sealed.placed.len());
-        let mut ripe = self.ripe.borrow_mut();
         for placed in sealed.placed {
-            if let Some((offset, at)) = placed.flushes
-                && placed.cell.flush_to(offset, at, self.limits.ripe_bytes)
-            {
-                ripe.push(Rc::clone(&placed.cell));
+            if let Some((offset, at)) = placed.flushes {
+                placed.cell.flush_to(offset, at);
             }
             cells.push(placed.cell);
         }
@@ -151,9 +148,7 @@ impl Inner {
         let total = state.ring.total();
         let crowded = state.ring.free() < total - total / CHECKPOINT_AT_ONE_IN;
         drop(state);
-        let ripened = !ripe.is_empty();
-        drop(ripe);
-        if ripened || crowded || self.dirty.get() > self.limits.dirty_bytes / 2 {
+        if crowded || self.dirty.get() > self.limits.dirty_bytes / 2 {
             self.pressure.notify_one();
         }
     }

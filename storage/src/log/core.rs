@@ -21,8 +21,6 @@ pub(crate) struct LogCell {
     pub(crate) core: RefCell<LogCore>,
     /// Told when the flushed offset or the log start grows, or the log goes.
     watchers: Cell<Vec<Watcher>>,
-    /// Waits to be written back because there is much of it.
-    pub(crate) ripe: Cell<bool>,
 }
 
 /// Whether a log serves.
@@ -101,7 +99,7 @@ pub(crate) struct Arriving {
 
 impl LogCell {
     pub(crate) fn new(id: LogId, core: LogCore) -> Rc<Self> {
-        Rc::new(Self { id, core: RefCell::new(core), watchers: Cell::default(), ripe: Cell::new(false) })
+        Rc::new(Self { id, core: RefCell::new(core), watchers: Cell::default() })
     }
 
     /// Tells `watcher` of growth from now on.
@@ -125,19 +123,17 @@ impl LogCell {
         self.core.borrow_mut().tail.push(chunk);
     }
 
-    /// A commit is durable up to this offset and place. Says whether the log has become ripe for writeback, at so many bytes.
-    pub(crate) fn flush_to(&self, flushed: Offset, at: Place, ripe_bytes: u64) -> bool {
+    /// A commit is durable up to this offset and place.
+    pub(crate) fn flush_to(&self, flushed: Offset, at: Place) {
         let mut core = self.core.borrow_mut();
         if core.health == Health::Gone {
-            return false;
+            return;
         }
         assert!(core.flushed <= flushed && flushed <= core.end && core.flushed_at <= at);
         core.flushed = flushed;
         core.flushed_at = at;
-        let ripe = core.unhandled >= ripe_bytes;
         drop(core);
         self.notify_grew();
-        ripe && !self.ripe.replace(true)
     }
 
     /// The commit buffer of `sequence` is given up.

@@ -50,7 +50,7 @@ impl Plan {
         let random = Random::new(seed, "plan");
         let ring = random.range(4..17) * (64 << 10);
         let file = *random.pick(&[64 << 10, 96 << 10, 128 << 10]);
-        let mut options = StoreOptions {
+        let options = StoreOptions {
             commit_log_bytes: ring,
             ring_first_file_bytes: file,
             ring_file_bytes: file,
@@ -71,8 +71,6 @@ impl Plan {
         let active_logs = random.range(1..7);
         let idle_logs = *random.pick(&[0, 3, 40]);
         let producers = random.range(1..5);
-        // What came later is drawn last: kept seeds keep the rest of their plans.
-        options.ripe_bytes = random.range(1..65) * (4 << 10);
         Self { options, fua, lives, active_logs, idle_logs, producers }
     }
 }
