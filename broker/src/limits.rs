@@ -34,10 +34,10 @@ pub const LISTEN_BACKLOG: u32 = 1024;
 pub const ADDRESS_WAIT_SECONDS: u64 = 60;
 /// Fetch sessions that a shard keeps; the oldest idle one gives way (KIP-227).
 pub const FETCH_SESSION_PARTITIONS_MAX: usize = 100_000;
-/// Bytes of one step of a large answer: what the kernel copies in one go.
-pub const SEND_STEP_BYTES: usize = 128 << 10;
-/// The same of a segment file: one call of the reactor, which would go on with more in later turns, uncounted.
-pub const SEND_FILE_STEP_BYTES: u64 = 128 << 10;
+/// Bytes of one step of a large answer: what the kernel copies in one go while others wait for their turn.
+pub const STEP_BYTES: usize = 128 << 10;
+/// The same while nobody else is about to send.
+pub const STEP_BYTES_ALONE: usize = 1 << 20;
 /// Sends and receives from this size on are counted: a shard begins a few of each in a turn.
 pub const BULK_BYTES: usize = 64 << 10;
 /// How many of each.

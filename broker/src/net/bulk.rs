@@ -11,6 +11,12 @@ use reactor::sync::Semaphore;
 
 use crate::limits;
 
+/// Bytes of the next step of something large: few when others have begun one in this turn, so that they take turns.
+pub fn step(turns: &Semaphore) -> usize {
+    let alone = turns.available() == limits::BULK_BEGUN_A_TURN;
+    if alone { limits::STEP_BYTES_ALONE } else { limits::STEP_BYTES }
+}
+
 /// Runs `copy`, which copies up to so many bytes, when it is its turn to begin. `turns` has as many permits as may begin in a
 /// turn of the shard.
 pub async fn begin<T>(turns: &Semaphore, bytes: usize, copy: impl Future<Output = T>) -> T {

@@ -7,7 +7,6 @@ use reactor::TcpStream;
 use reactor::sync::Semaphore;
 
 use crate::handlers::reply::{Part, Response};
-use crate::limits;
 use crate::net::bulk;
 
 /// Sends `responses` in order, gathering neighbouring memory into as few calls as the bound allows. `turns` are
@@ -24,10 +23,11 @@ pub async fn send_all(
         match part {
             Part::Memory(mut bytes) => {
                 while !bytes.is_empty() {
-                    let step = bytes.split_to(bytes.len().min(limits::SEND_STEP_BYTES - gathered.bytes));
+                    let room = bulk::step(turns).saturating_sub(gathered.bytes);
+                    let step = bytes.split_to(bytes.len().min(room));
                     gathered.bytes += step.len();
                     gathered.parts.push(step);
-                    if gathered.bytes == limits::SEND_STEP_BYTES {
+                    if !bytes.is_empty() {
                         gathered.flush(stream, turns).await?;
                     }
                 }
@@ -36,7 +36,7 @@ pub async fn send_all(
                 gathered.flush(stream, turns).await?;
                 let (mut position, end) = (position, position + len as u64);
                 while position < end {
-                    let step = (end - position).min(limits::SEND_FILE_STEP_BYTES);
+                    let step = (end - position).min(bulk::step(turns) as u64);
                     bulk::begin(turns, step as usize, stream.send_file(&file, position, step)).await?;
                     position += step;
                 }
@@ -47,7 +47,7 @@ pub async fn send_all(
     Ok(sent)
 }
 
-/// Memory that goes out with one call, at most [`limits::SEND_STEP_BYTES`].
+/// Memory that goes out with one call, at most a step's.
 #[derive(Default)]
 struct Gathered {
     parts: Vec<Bytes>,

@@ -5,7 +5,7 @@
 //! left hanging; the broker's memory stays under what its budgets allow; the light client loses nothing, and its p99
 //! stays within [`SLOWER_MAX`] times what it is without abuse, taken in windows before and after each kind, or [`NOTICED`].
 //!
-//! `SEED` repeats the choices of a run, `ABUSE_SECONDS` (2 by default) is how long each kind lasts, `ABUSE` names the
+//! `SEED` repeats the choices of a run, `ABUSE_SECONDS` (1 by default) is how long each round of a kind lasts, `ABUSE` names the
 //! kinds to try, with commas between them.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
@@ -39,13 +39,13 @@ const SLOWER_MAX: f64 = 3.0;
 /// Up to here the p99 is not held against a kind: a debug build on the cores and in the kernel that the attacker uses too takes
 /// so long for what an idle one does in 1-3 ms. What this program was written against took 40 to 3,000 ms.
 const NOTICED: Duration = Duration::from_millis(15);
-/// How often a kind is tried that seems to slow the light client down: the machine's own noise does not come back.
-const TRIES: usize = 4;
-/// How long the light client is timed without abuse, before each kind.
-const QUIET: Duration = Duration::from_millis(1500);
+/// How often each kind takes turns with quiet; the median of the rounds counts, for a machine has noise of its own.
+const ROUNDS: u64 = 3;
+/// How long the light client is timed without abuse, before each round and after it.
+const QUIET: Duration = Duration::from_millis(500);
 
 fn seconds() -> u64 {
-    std::env::var("ABUSE_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(2)
+    std::env::var("ABUSE_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(1)
 }
 
 fn chosen(kind: &str) -> bool {
@@ -85,16 +85,17 @@ fn a_light_client_does_not_notice_abuse() {
     let mut memory = Memory::start(&broker);
     println!("{:<22} {:>9} {:>9} {:>6} {:>9}  tally", "kind", "quiet ms", "abuse ms", "ratio", "RSS MiB");
     for kind in KINDS.iter().map(|(name, _)| *name).filter(|kind| chosen(kind)) {
-        for attempt in 1.. {
+        let mut rounds: Vec<(f64, Duration)> = Vec::new();
+        for round in 0..ROUNDS {
             let before = light.run(QUIET, || true);
-            let mut attacker = launch(kind, seed, &target);
+            let mut attacker = launch(kind, seed.wrapping_add(round), &target);
             let beside = light
                 .run(Duration::MAX, || {
                     memory.look();
                     attacker.try_wait().unwrap().is_none()
                 })
                 .p99();
-            let tally = report(kind, seed, attacker);
+            let tally = report(kind, seed.wrapping_add(round), attacker);
             let quiet = before.and(light.run(QUIET, || true)).p99();
             let ratio = beside.as_secs_f64() / quiet.as_secs_f64();
             let ms = |time: Duration| time.as_secs_f64() * 1e3;
@@ -104,11 +105,12 @@ fn a_light_client_does_not_notice_abuse() {
                 ms(beside),
                 memory.peak_mib()
             );
-            if ratio <= SLOWER_MAX || beside <= NOTICED {
-                break;
-            }
-            assert!(attempt < TRIES, "{kind}: the light client's p99 is {ratio:.1} times what it was");
+            rounds.push((ratio, beside));
         }
+        rounds.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let (ratio, beside) = rounds[rounds.len() / 2];
+        let unnoticed = ratio <= SLOWER_MAX || beside <= NOTICED;
+        assert!(unnoticed, "{kind}: the light client's p99 is {ratio:.1} times what it was");
         memory.check(kind);
     }
     light.assert_all_kept(&broker);
