@@ -32,8 +32,8 @@ SHOWN = [
 class Summary:
     """All samples of one row."""
 
-    def __init__(self, row, samples):
-        self.row, self.samples = row, samples
+    def __init__(self, row, samples, commit):
+        self.row, self.samples, self.commit = row, samples, commit
 
     def values(self, variant, figure):
         return [sample[figure] for sample in self.samples.get(variant, []) if sample.get(figure) is not None]
@@ -56,7 +56,8 @@ class Summary:
         return [verdict for verdict in judged if verdict is not None]
 
     def as_json(self):
-        return {"name": self.row.name, "title": self.row.title, "samples": self.samples, "targets": self.verdicts()}
+        about = {"name": self.row.name, "title": self.row.title, "commit": self.commit}
+        return {**about, "samples": self.samples, "targets": self.verdicts()}
 
 
 def number(value, digits):
@@ -72,7 +73,7 @@ def cell(values, digits):
 
 def row_markdown(summary):
     variants = [variant for variant in summary.row.variants if summary.samples.get(variant)]
-    lines = [f"## {summary.row.title}", "", f"Row `{summary.row.name}`.", ""]
+    lines = [f"## {summary.row.title}", "", f"Row `{summary.row.name}`, commit {summary.commit}.", ""]
     others = [variant for variant in variants[1:]]
     heads = ["figure", *variants, *(f"{variants[0]} / {other}" for other in others)]
     lines += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
@@ -95,7 +96,7 @@ def markdown(facts, summaries):
     host = facts["host"]
     lines = [f"# Corelane and Kafka side by side, {facts['date']}", ""]
     lines.append(
-        f"{facts['corelane']} ({facts['commit']}) and {facts['kafka']}, on {host['cores']} cores ({host['cpu']}), "
+        f"{facts['corelane']} and {facts['kafka']}, on {host['cores']} cores ({host['cpu']}), "
         f"{host['memory_mb']:,} MB, Linux {host['kernel']}, {host['filesystem']} on {host['device']}; client librdkafka "
         f"{host['librdkafka']} on the same cores. {host['java']}."
     )
@@ -113,6 +114,18 @@ def markdown(facts, summaries):
     for summary in summaries:
         lines += row_markdown(summary)
     return "\n".join(lines)
+
+
+def kept(folder, facts, rows):
+    """The rows of an earlier run into the same folder, if it was of the same kind."""
+    path = folder / "results.json"
+    if not path.exists():
+        return []
+    before = json.loads(path.read_text(encoding="utf-8"))
+    same = all(before.get(key) == facts[key] for key in ("format", "date", "kafka", "scale", "host"))
+    known = {row.name: row for row in rows}
+    found = [row for row in before["rows"] if same and row["name"] in known]
+    return [Summary(known[row["name"]], row["samples"], row.get("commit", before["commit"])) for row in found]
 
 
 def write(folder, facts, summaries):
