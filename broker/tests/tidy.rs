@@ -29,7 +29,7 @@ fn sources(under: &Path, out: &mut Vec<PathBuf>) {
 /// Source files with their path from the root and their text.
 fn crate_sources() -> Vec<(String, String)> {
     let mut paths = Vec::new();
-    for crate_name in ["reactor", "wire", "storage", "broker", "loadgen"] {
+    for crate_name in ["reactor", "wire", "storage", "broker", "loadgen", "perf-reports"] {
         sources(&root().join(crate_name), &mut paths);
     }
     assert!(paths.len() > 30, "the sources were found");

@@ -1,0 +1,108 @@
+//! The binary, as a person or a pipeline uses it: files in, files and exit status out.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn reports(folder: &Path, line: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_perf-reports"))
+        .args(line.split_whitespace())
+        .current_dir(folder)
+        .output()
+        .expect("perf-reports runs")
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A run file as loadgen writes it, of a broker that takes `cpu` seconds per GB.
+fn run(started_ms: i64, cpu: f64) -> Value {
+    let mut run: Value = serde_json::from_str(include_str!("run.json")).unwrap();
+    run["started_unix_ms"] = json!(started_ms);
+    run["parts"][0]["results"]["broker_cpu_s_per_gb"] = json!(cpu);
+    run
+}
+
+fn folder(files: &[(&str, &Value)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, value) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, value.to_string()).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_page_and_markdown_are_made_of_runs() {
+    let folder = folder(&[("a1.json", &run(1000, 0.5)), ("a2.json", &run(2000, 0.6))]);
+    let output = reports(folder.path(), "render a*.json --out page.html --markdown page.md");
+    assert!(output.status.success(), "{}", said(&output));
+    let page = fs::read_to_string(folder.path().join("page.html")).unwrap();
+    assert!(page.matches("<figure>").count() >= 4 && page.ends_with("</html>\n"));
+    assert!(fs::read_to_string(folder.path().join("page.md")).unwrap().contains("| figure | a1 | a2 |"));
+}
+
+#[test]
+fn a_comparison_names_its_verdict_in_text_json_and_markdown() {
+    let runs: Vec<Value> = (0..6).map(|at| run(at * 1000, if at % 2 == 0 { 1.0 } else { 0.5 })).collect();
+    let names = ["a1.json", "b1.json", "a2.json", "b2.json", "a3.json", "b3.json"];
+    let files: Vec<(&str, &Value)> = names.into_iter().zip(&runs).collect();
+    let folder = folder(&files);
+    let output = reports(folder.path(), "compare --a a*.json --b b*.json --json c.json --markdown c.md");
+    assert!(output.status.success(), "{}", said(&output));
+    let line = said(&output).lines().find(|line| line.starts_with("broker CPU s/GB")).unwrap().to_owned();
+    assert!(line.contains("0.50–0.50") && line.ends_with("better"), "{line}");
+    let json: Value =
+        serde_json::from_str(&fs::read_to_string(folder.path().join("c.json")).unwrap()).unwrap();
+    assert_eq!(json["pairs"].as_array().unwrap().len(), 3);
+    assert!(fs::read_to_string(folder.path().join("c.md")).unwrap().contains("0.50–0.50"));
+    let in_turn = reports(folder.path(), &format!("compare {}", names.join(" ")));
+    assert!(said(&in_turn).contains(&line));
+}
+
+#[test]
+fn a_check_ends_with_one_for_a_regression_and_names_it() {
+    let folder = folder(&[
+        ("kept/one.json", &run(1, 0.5)),
+        ("same.json", &run(2, 0.52)),
+        ("worse.json", &run(3, 0.9)),
+    ]);
+    assert_eq!(reports(folder.path(), "check --baseline kept same.json").status.code(), Some(0));
+    let output = reports(folder.path(), "check --baseline kept worse.json");
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    for part in ["broker_cpu_s_per_gb", "0.500 before", "0.900 now", "1.80"] {
+        assert!(stderr.contains(part), "{part} in {stderr}");
+    }
+    let tolerant = reports(folder.path(), "check --baseline kept worse.json --tolerance 1");
+    assert_eq!(tolerant.status.code(), Some(0), "{}", said(&tolerant));
+}
+
+#[test]
+fn bad_files_are_one_sentence_and_status_two() {
+    let mut later = run(1, 1.0);
+    later["format"] = json!(2);
+    let folder =
+        folder(&[("later.json", &later), ("other.json", &json!({"records": 3})), ("run.json", &run(1, 1.0))]);
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    for (line, part) in [
+        ("render later.json --out x.html", "has format 2"),
+        ("render other.json --out x.html", "no `format`"),
+        ("render missing.json --out x.html", "cannot read missing.json"),
+        ("render run.json --out no/folder/x.html", "cannot write"),
+        ("compare run.json", "make no pairs"),
+        ("check --baseline empty run.json", "no run file"),
+    ] {
+        let output = reports(folder.path(), line);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{line}: {stderr}");
+        assert!(stderr.contains(part) && stderr.lines().count() == 1, "{line}: {stderr}");
+        assert!(!folder.path().join("x.html").exists());
+    }
+}
