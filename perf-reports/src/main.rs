@@ -1,8 +1,9 @@
-//! What the runs of loadgen say: pages to read, comparisons, and checks against a baseline.
+//! What the runs of loadgen say: pages to read, comparisons, checks against a baseline, and capacity plans.
 //!
 //! It reads files and writes files; it measures nothing and needs no network. The straight line: [`args`] →
 //! [`run`] (run files of a known format, nothing else) → [`figures`] (named values, and which way is better) →
-//! [`render`], [`compare`] or [`check`] → [`document`] → [`html`] or [`markdown`].
+//! [`render`], [`compare`] or [`check`] → [`document`] → [`html`] or [`markdown`]. [`plan`] has a line of its own, from a
+//! profile to an answer.
 //!
 //! Honest figures: medians with their spread and never a bare mean; a difference is named only where the spread of the
 //! pairs allows it; what makes a run doubtful (a closed loop, a debug build, another workload) is said beside its figures.
@@ -23,6 +24,7 @@ mod limits;
 mod markdown;
 mod number;
 mod paths;
+mod plan;
 mod ratio;
 mod render;
 mod run;
@@ -31,7 +33,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Exit status of a check that found a regression.
+/// Exit status of a check that found a regression, and of a plan that cannot be met.
 const WORSE: u8 = 1;
 
 /// Exit status when the command could not be done, as for a wrong command line.

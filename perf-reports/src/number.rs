@@ -18,6 +18,11 @@ pub(crate) fn short(value: f64) -> String {
     grouped(&format!("{value:.digits$}"))
 }
 
+/// Whole numbers as they are, others as [`short`].
+pub(crate) fn brief(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < 1e15 { grouped(&format!("{value:.0}")) } else { short(value) }
+}
+
 /// As short as it can be said, for the ticks of an axis: 250, 0.05, 20k, 1.5M.
 pub(crate) fn tick(value: f64) -> String {
     let (scaled, suffix) = match value.abs() {
@@ -79,6 +84,13 @@ mod tests {
             (f64::NAN, "–"),
         ] {
             assert_eq!(short(value), text);
+        }
+    }
+
+    #[test]
+    fn whole_numbers_have_no_point() {
+        for (value, text) in [(2.0, "2"), (1234.0, "1,234"), (2.5, "2.50"), (0.0, "0")] {
+            assert_eq!(brief(value), text);
         }
     }
 

@@ -1,4 +1,5 @@
 //! The binary, as a person or a pipeline uses it: files in, files and exit status out.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 use std::fs;
@@ -105,4 +106,61 @@ fn bad_files_are_one_sentence_and_status_two() {
         assert!(stderr.contains(part) && stderr.lines().count() == 1, "{line}: {stderr}");
         assert!(!folder.path().join("x.html").exists());
     }
+}
+
+/// A profile of a broker that takes 0.5 s per GB and 10 µs per request, and gets half of two cores.
+fn profile() -> Value {
+    let mut points = Vec::new();
+    for (place, batch) in [1024.0, 16_384.0, 131_072.0].into_iter().enumerate() {
+        let saturated = 1.0 / (0.5e-9 + 10e-6 / batch);
+        for (step, load) in [0.2, 0.4, 0.6, 0.8, 1.0].into_iter().enumerate() {
+            let bytes = saturated * load * 10.0;
+            let traffic = json!({"bytes": bytes, "records": bytes / 1024.0, "batches": bytes / batch, "requests": bytes / batch});
+            let latency = json!({"p50": 0.5, "p99": 1.0 / (1.0 - load), "p99.9": 3.0 / (1.0 - load)});
+            points.push(json!({
+                "name": format!("{batch} at {load}"), "series": format!("{batch}"), "start_s": 0, "seconds": 10.0,
+                "role": if place == 1 && step == 2 { "held_out" } else { "calibration" },
+                "saturated": load >= 1.0, "record_bytes": 1024.0, "partitions": 6, "written": traffic, "read": traffic,
+                "broker": {"cpu_s": load * 10.0, "resident_bytes_max": 100e6, "written_bytes": bytes * 2.0},
+                "host_cpu_s": load * 20.0, "latency_ms": if load < 1.0 { latency } else { Value::Null }}));
+        }
+    }
+    json!({"kind": "profile", "format": 1, "tool": {"name": "loadgen", "version": "0.1.0", "build": "release"},
+        "started_at": "2026-11-21T20:00:00.000Z", "host": {"name": "h", "cpu_model": "c", "kernel": "6.1", "cores": 2},
+        "broker": {"name": "b", "cores": 2}, "clients_on_host": true,
+        "limits": {"sync_p50_ms": 0.1, "append_bytes_per_s": 1e9, "read_bytes_per_s": 1e9, "network_bytes_per_s": 4e9,
+            "network": "loopback", "disk_bytes": 1e12}, "points": points})
+}
+
+const QUESTION: &str = "plan --profile profile.json --ingress 200 --record 1024 --batch 131072 --partitions 60 --retention 1h --p99";
+
+#[test]
+fn a_plan_is_answered_as_text_json_and_page_with_its_error() {
+    let folder = folder(&[("profile.json", &profile())]);
+    let output = reports(folder.path(), &format!("{QUESTION} 50 --json plan.json --out plan.html"));
+    let text = said(&output);
+    assert!(output.status.success(), "{text}");
+    for part in ["nodes", "Bottleneck: ", "Median error of points held out", "extrapolated"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let json: Value =
+        serde_json::from_str(&fs::read_to_string(folder.path().join("plan.json")).unwrap()).unwrap();
+    assert_eq!(json["figures"]["nodes"]["value"], 1.0);
+    assert!(fs::read_to_string(folder.path().join("plan.html")).unwrap().contains("<polyline"));
+    let validated = reports(folder.path(), "plan --profile profile.json --validate");
+    assert!(validated.status.success() && said(&validated).contains("16384 at 0.6"), "{}", said(&validated));
+}
+
+#[test]
+fn a_plan_that_cannot_be_met_is_one_sentence_and_status_one() {
+    let mut later = profile();
+    later["format"] = json!(2);
+    let folder = folder(&[("profile.json", &profile()), ("later.json", &later)]);
+    let output = reports(folder.path(), &format!("{QUESTION} 0.5"));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("a p99 of 0.500 ms cannot be met") && stderr.lines().count() == 1, "{stderr}");
+    let output = reports(folder.path(), "plan --profile later.json --validate");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("later.json has format 2"));
 }
