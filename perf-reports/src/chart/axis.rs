@@ -26,6 +26,9 @@ pub(crate) struct Axis {
 /// Labels on an axis, about.
 const TICKS: f64 = 5.0;
 
+/// Share of the axis behind which a label would stand in that of the maximum.
+const LABELS_END: f64 = 0.89;
+
 /// Room for the maximum behind the last percentile, in nines.
 const MAXIMUM_ROOM: f64 = 0.5;
 
@@ -126,7 +129,7 @@ fn percentiles(most: f64) -> (f64, f64, Vec<(f64, String)>) {
     let named = [0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999, 99.9999];
     let mut ticks: Vec<(f64, String)> = named
         .into_iter()
-        .filter(|percent| nines(*percent) <= most + 1e-6)
+        .filter(|percent| nines(*percent) <= (most + 1e-6).min((most + MAXIMUM_ROOM) * LABELS_END))
         .map(|percent| (percent, format!("{percent}")))
         .collect();
     ticks.push((100.0, "max".to_owned()));
@@ -181,6 +184,8 @@ mod tests {
         near(axis.place(100.0), 1.0);
         assert_eq!(texts(&axis).last(), Some(&"max"));
         assert!(!texts(&axis).contains(&"99.99"), "no label where nothing was counted");
+        let long = Axis::over("percentile", Scale::Nines, [0.0, 99.999, 100.0]);
+        assert_eq!(texts(&long)[4..], ["99.9", "99.99", "max"], "no label in that of the maximum");
     }
 
     #[test]
