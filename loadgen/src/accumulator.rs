@@ -14,6 +14,8 @@ use wire::kafka::batch_builder::{BatchBuilder, NewRecord, Producer};
 use wire::kafka::compression::Codec;
 use wire::kafka::record_batch::{BatchError, BatchHeader, HEADER_LEN, set_crc};
 
+use crate::records::RecordSource;
+
 /// How records become batches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchSettings {
@@ -57,16 +59,21 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// As many records with this value as `settings` allow in a batch.
-    pub(crate) fn new(value: &[u8], settings: BatchSettings) -> Result<Self, BatchError> {
+    /// As many of the next records as `settings` allow in a batch. The one that finds no room is left with the source.
+    pub(crate) fn new(source: &mut RecordSource, settings: BatchSettings) -> Result<Self, BatchError> {
         let mut builder = BatchBuilder::new(settings.codec);
-        let record = NewRecord { value: Some(value), ..NewRecord::default() };
-        while has_room(&builder, value.len(), settings.batch_bytes) {
+        let mut value_bytes = 0;
+        loop {
+            let record = source.record();
+            if !has_room(&builder, payload_len(&record), settings.batch_bytes) {
+                break;
+            }
             builder.push(&record);
+            value_bytes += record.value.map_or(0, <[u8]>::len) as u64;
+            source.draw();
         }
         let records = builder.record_count() as u32;
-        let bytes = builder.build()?;
-        Ok(Self { bytes, records, value_bytes: u64::from(records) * value.len() as u64 })
+        Ok(Self { bytes: builder.build()?, records, value_bytes })
     }
 
     pub(crate) fn records(&self) -> u32 {
@@ -94,11 +101,20 @@ impl Template {
     }
 }
 
-/// Whether a batch takes one more value of this length.
-fn has_room(builder: &BatchBuilder, value_len: usize, batch_bytes: usize) -> bool {
-    /// What a record costs at most besides its value: varints of length, times, offset and counts.
+/// Bytes of key, value and headers.
+fn payload_len(record: &NewRecord<'_>) -> usize {
+    /// What a header costs at most besides name and value: two lengths.
+    const HEADER_OVERHEAD: usize = 4;
+    let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+    let headers = record.headers.iter().map(|(name, value)| name.len() + len(*value) + HEADER_OVERHEAD);
+    len(record.key) + len(record.value) + headers.sum::<usize>()
+}
+
+/// Whether a batch takes one more record with so many bytes of payload.
+fn has_room(builder: &BatchBuilder, payload_len: usize, batch_bytes: usize) -> bool {
+    /// What a record costs at most besides its payload: varints of lengths, times, offset and counts.
     const RECORD_OVERHEAD: usize = 24;
-    builder.record_count() == 0 || builder.size() + value_len + RECORD_OVERHEAD <= batch_bytes
+    builder.record_count() == 0 || builder.size() + payload_len + RECORD_OVERHEAD <= batch_bytes
 }
 
 enum Content {
@@ -150,10 +166,11 @@ impl Accumulator {
     /// Adds a record, due at `intended`, at `now`.
     pub(crate) fn push(&mut self, slot: usize, record: &NewRecord<'_>, intended: Instant, now: Instant) {
         let value_len = record.value.map_or(0, <[u8]>::len);
+        let payload_len = payload_len(record);
         let batch_bytes = self.settings.batch_bytes;
         let line = &mut self.slots[slot];
         let takes = line.batches.back().is_some_and(|batch| {
-            matches!(&batch.content, Content::Records(builder) if has_room(builder, value_len, batch_bytes))
+            matches!(&batch.content, Content::Records(builder) if has_room(builder, payload_len, batch_bytes))
         });
         if !takes {
             line.batches.push_back(OpenBatch {
@@ -177,7 +194,7 @@ impl Accumulator {
             if let Intended::Each(times) = times {
                 times.push(intended);
             }
-            is_full = !has_room(builder, value_len, batch_bytes);
+            is_full = !has_room(builder, payload_len, batch_bytes);
         }
         if is_full || line.batches.len() > 1 || self.settings.linger.is_zero() {
             self.make_ready(slot);
@@ -287,6 +304,8 @@ impl Accumulator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::distributions::Keys;
+    use crate::records::RecordShape;
 
     fn accumulator(batch_bytes: usize, linger_ms: u64) -> Accumulator {
         let linger = Duration::from_millis(linger_ms);
@@ -379,7 +398,7 @@ mod tests {
     fn a_template_is_a_full_batch_with_fresh_fields() {
         for codec in [Codec::None, Codec::Lz4] {
             let settings = BatchSettings { batch_bytes: 4096, linger: Duration::ZERO, codec };
-            let template = Template::new(&crate::payload::letters(100, 1), settings).unwrap();
+            let template = Template::new(&mut source("fixed:100", "0:0"), settings).unwrap();
             let mut accumulator = Accumulator::new(1, settings);
             accumulator.push_template(0, &template, 1234, at(1));
             accumulator.push_template(0, &template, 1235, at(1));
@@ -389,6 +408,28 @@ mod tests {
             let (first, second) = (header(&first), header(&second));
             assert_eq!((first.max_timestamp, second.max_timestamp), (1234, 1235));
             assert_eq!(second.base_sequence as u32, template.records());
+        }
+    }
+
+    fn source(sizes: &str, headers: &str) -> RecordSource {
+        let shape = RecordShape {
+            sizes: sizes.parse().unwrap(),
+            keys: Keys::None,
+            headers: headers.parse().unwrap(),
+            compressibility: None,
+        };
+        RecordSource::new(shape, 1, (0, 1), 0)
+    }
+
+    #[test]
+    fn a_batch_with_headers_and_all_sizes_stays_within_its_bytes() {
+        let settings = BatchSettings { batch_bytes: 4096, linger: Duration::ZERO, codec: Codec::None };
+        let mut source = source("uniform:1-900", "3:20");
+        for _ in 0..50 {
+            let template = Template::new(&mut source, settings).unwrap();
+            let size = BatchHeader::parse(&template.bytes).unwrap().size;
+            assert!((3000..=4096).contains(&size), "{size}");
+            assert!(template.value_bytes < size as u64);
         }
     }
 

@@ -1,28 +1,38 @@
-//! The command line.
+//! The command line. A scenario's parts are the same commands with the same options, so there is one list of them.
+
+mod cluster;
+mod invocation;
+mod output;
+mod parse;
+mod read;
+mod write;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use wire::kafka::compression::Codec;
 
-use crate::accumulator::BatchSettings;
-use crate::client::TopicSpec;
-use crate::fetcher::FetchSettings;
-use crate::limits::{OUTBOX_REQUESTS_MAX, PRODUCE_REQUEST_BYTES_MAX, THREADS_MAX};
-use crate::sender::SendSettings;
+pub(crate) use cluster::{ClusterArgs, TargetArgs};
+pub(crate) use invocation::{Invocation, commands_and_options};
+pub(crate) use output::OutputArgs;
+pub(crate) use read::ReadArgs;
+pub(crate) use write::WriteArgs;
 
 /// Load, latency and verification of any broker that speaks the Kafka protocol.
 ///
-/// Exit status: 0 when all went well, 1 when verify found a fault, 2 when the run could not be made or broke off.
+/// Exit status: 0 when all went well, also when it was interrupted (SIGINT, SIGTERM: what was done until then is
+/// reported; a second signal ends it at once); 1 when verification found a fault or a stated check was not met; 2 when
+/// the run could not be made or broke off.
 #[derive(Debug, Parser)]
 #[command(name = "loadgen", version)]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it for each part of a run")]
 pub(crate) enum Command {
     /// Write records, flat out or at a rate.
     Produce(ProduceArgs),
@@ -32,98 +42,19 @@ pub(crate) enum Command {
     Latency(LatencyArgs),
     /// Write and read numbered records; count lost, duplicate, reordered and altered ones.
     Verify(VerifyArgs),
+    /// Write, read and verify for a long time, and check what is stated: latency, rate, errors, memory.
+    Soak(SoakArgs),
+    /// Open connections and keep them idle, or open and close them again and again.
+    Connections(ConnectionsArgs),
+    /// Create many topics, look at them, delete them.
+    Topics(TopicsArgs),
+    /// Consumer groups whose members come and go: times to join and to rebalance.
+    Groups(GroupsArgs),
+    /// Several of these at once or one after the other, as a file says.
+    Scenario(ScenarioArgs),
 }
 
-/// The broker, the topic, and where results go.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct TargetArgs {
-    /// A broker to ask for the others.
-    #[arg(long, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
-    pub(crate) bootstrap: String,
-    #[arg(long, default_value = "loadgen")]
-    pub(crate) topic: String,
-    /// Create the topic with as many partitions if it does not exist; refuse it if it has another number.
-    #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
-    partitions: Option<i32>,
-    /// Replication factor of a topic that is created; -1 is the broker's default.
-    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
-    replication_factor: i16,
-    /// Configuration of a topic that is created.
-    #[arg(long = "topic-config", value_name = "NAME=VALUE", value_parser = parse_config)]
-    topic_configs: Vec<(String, String)>,
-    /// Threads, each with its own partitions and connections.
-    #[arg(long, default_value_t = 1, value_parser = threads)]
-    pub(crate) threads: usize,
-    /// Longest wait for an answer.
-    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=2_000_000_000))]
-    timeout_ms: u64,
-    /// How long to go on trying when the broker is away in the middle of a run, or refuses for a reason that passes;
-    /// 0: the run ends at the first failure.
-    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(..=2_000_000_000))]
-    retry_ms: u64,
-    /// Write the results to this file, too.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-    /// Process id of a broker on this machine: report the CPU time and memory it used.
-    #[arg(long)]
-    pub(crate) pid: Option<u32>,
-}
-
-/// How much to write, and how.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct WriteArgs {
-    /// Records in all.
-    #[arg(long, default_value_t = 1_000_000)]
-    pub(crate) records: u64,
-    /// Stop writing after this time, even if records are left.
-    #[arg(long, value_name = "S")]
-    seconds: Option<f64>,
-    /// Bytes of a record's value.
-    #[arg(long, default_value_t = 1024, value_parser = value_bytes)]
-    pub(crate) size: usize,
-    /// Records per second in all, each counted from its intended time (open loop); 0: flat out.
-    #[arg(long, default_value_t = 0.0, value_parser = rate)]
-    pub(crate) rate: f64,
-    /// Largest batch, before compression.
-    #[arg(long, default_value_t = 131_072, value_parser = value_bytes)]
-    batch_bytes: usize,
-    /// How long an incomplete batch waits for more records.
-    #[arg(long, default_value_t = 0.0, value_parser = rate)]
-    linger_ms: f64,
-    #[arg(long, default_value = "all")]
-    acks: Acks,
-    #[arg(long, default_value = "none", value_parser = codec)]
-    codec: Codec,
-    /// Requests in flight per connection.
-    #[arg(long, default_value_t = 5, value_parser = in_flight)]
-    in_flight: usize,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Acks {
-    #[value(name = "0")]
-    None,
-    #[value(name = "1")]
-    Leader,
-    #[value(name = "all", alias = "-1")]
-    All,
-}
-
-/// How to read.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct ReadArgs {
-    /// How long the broker may wait for `--fetch-min-bytes`.
-    #[arg(long, default_value_t = 500)]
-    fetch_wait_ms: u64,
-    #[arg(long, default_value_t = 1)]
-    fetch_min_bytes: i32,
-    #[arg(long, default_value_t = 52_428_800)]
-    fetch_max_bytes: i32,
-    #[arg(long, default_value_t = 1_048_576)]
-    partition_max_bytes: i32,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct ProduceArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -134,7 +65,7 @@ pub(crate) struct ProduceArgs {
     pub(crate) idempotent: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ConsumeArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -144,11 +75,14 @@ pub(crate) struct ConsumeArgs {
     #[arg(long)]
     pub(crate) records: Option<u64>,
     /// Stop after this time, even if records are left.
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = parse::seconds)]
     pub(crate) seconds: Option<f64>,
     /// Where to begin.
     #[arg(long, default_value = "earliest")]
     pub(crate) from: From,
+    /// Read no faster than this many records per second: a slow consumer. 0: as fast as the broker gives.
+    #[arg(long, default_value_t = 0.0, value_parser = parse::rate)]
+    pub(crate) rate: f64,
     /// Check the CRC of every batch.
     #[arg(long)]
     pub(crate) check_crcs: bool,
@@ -160,7 +94,7 @@ pub(crate) enum From {
     Latest,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct LatencyArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -173,7 +107,7 @@ pub(crate) struct LatencyArgs {
     pub(crate) idempotent: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
@@ -186,102 +120,145 @@ pub(crate) struct VerifyArgs {
     pub(crate) not_idempotent: bool,
 }
 
-impl TargetArgs {
-    pub(crate) fn topic_spec(&self) -> TopicSpec {
-        TopicSpec {
-            name: self.topic.clone(),
-            partitions: self.partitions,
-            replication_factor: self.replication_factor,
-            configs: self.topic_configs.clone(),
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SoakArgs {
+    #[command(flatten)]
+    pub(crate) verify: VerifyArgs,
+    /// Fails when the p99 from intended time to acknowledgement is above this.
+    #[arg(long, value_name = "MS", value_parser = parse::seconds)]
+    pub(crate) p99_ms_max: Option<f64>,
+    /// Fails when a record takes longer than this.
+    #[arg(long, value_name = "MS", value_parser = parse::seconds)]
+    pub(crate) latency_ms_max: Option<f64>,
+    /// Fails when less than this part of the records that were due is acknowledged, from 0.0 to 1.0.
+    #[arg(long, value_name = "PART", value_parser = parse::part)]
+    pub(crate) done_part_min: Option<f64>,
+    /// Fails when more requests than this fail, even if they work when they are made again.
+    #[arg(long, value_name = "N")]
+    pub(crate) errors_max: Option<u64>,
+    /// Fails when the broker's resident memory ever is above this; needs --pid or --metrics.
+    #[arg(long, value_name = "MB", value_parser = parse::seconds)]
+    pub(crate) resident_mb_max: Option<f64>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConnectionsArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// Connections to hold.
+    #[arg(long, default_value_t = 100, value_parser = parse::count)]
+    pub(crate) count: usize,
+    /// How long to hold them, once they are open.
+    #[arg(long, default_value_t = 10.0, value_name = "S", value_parser = parse::seconds)]
+    pub(crate) seconds: f64,
+    /// Connections to open per second at first; 0: as fast as it goes.
+    #[arg(long, default_value_t = 0.0, value_parser = parse::rate)]
+    pub(crate) rate: f64,
+    /// Connections to close and open anew per second, in all; 0: they stay idle.
+    #[arg(long, default_value_t = 0.0, value_parser = parse::rate)]
+    pub(crate) churn: f64,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TopicsArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// Topics to create.
+    #[arg(long, default_value_t = 100, value_parser = parse::count)]
+    pub(crate) count: usize,
+    /// Partitions of each.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) partitions: i32,
+    /// Replication factor; -1 is the broker's default.
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+    pub(crate) replication_factor: i16,
+    /// Topics in one request.
+    #[arg(long, default_value_t = 10, value_parser = parse::topics_per_request)]
+    pub(crate) batch: usize,
+    /// How their names begin; a number follows.
+    #[arg(long, default_value = "loadgen-topics-")]
+    pub(crate) prefix: String,
+    /// Do not delete them.
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct GroupsArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Groups.
+    #[arg(long, default_value_t = 1, value_parser = parse::count)]
+    pub(crate) groups: usize,
+    /// Members of each.
+    #[arg(long, default_value_t = 3, value_parser = parse::count)]
+    pub(crate) members: usize,
+    /// How long members come and go, once all groups are whole.
+    #[arg(long, default_value_t = 10.0, value_name = "S", value_parser = parse::seconds)]
+    pub(crate) seconds: f64,
+    /// In each group, this many times a second a member leaves and another joins; 0: none does.
+    #[arg(long, default_value_t = 0.5, value_parser = parse::rate)]
+    pub(crate) churn: f64,
+    /// Time between heartbeats.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub(crate) heartbeat_ms: u64,
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(i32).range(1000..))]
+    pub(crate) session_timeout_ms: i32,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ScenarioArgs {
+    /// The scenario. docs/benchmarking.md says how they are written; scenarios/ has ten.
+    pub(crate) file: PathBuf,
+    /// For all parts that do not say otherwise.
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// Another value for a key: of one part, or of all that have it.
+    #[arg(long, value_name = "[PART.]KEY=VALUE", value_parser = parse::name_and_value)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Only read the file and say whether it is right.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+impl Command {
+    /// As it is called on the command line.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Produce(_) => "produce",
+            Self::Consume(_) => "consume",
+            Self::Latency(_) => "latency",
+            Self::Verify(_) => "verify",
+            Self::Soak(_) => "soak",
+            Self::Connections(_) => "connections",
+            Self::Topics(_) => "topics",
+            Self::Groups(_) => "groups",
+            Self::Scenario(_) => "scenario",
         }
     }
 
-    pub(crate) fn retry_for(&self) -> Duration {
-        Duration::from_millis(self.retry_ms)
-    }
-
-    pub(crate) fn timeout(&self) -> Duration {
-        Duration::from_millis(self.timeout_ms)
-    }
-}
-
-impl WriteArgs {
-    /// Settings of the sending side.
-    pub(crate) fn send_settings(&self, timeout: Duration, retry_for: Duration) -> SendSettings {
-        SendSettings {
-            batches: BatchSettings {
-                batch_bytes: self.batch_bytes,
-                linger: Duration::from_secs_f64(self.linger_ms / 1000.0),
-                codec: self.codec,
-            },
-            acks: match self.acks {
-                Acks::None => 0,
-                Acks::Leader => 1,
-                Acks::All => -1,
-            },
-            in_flight: self.in_flight,
-            timeout,
-            retry_for,
+    /// Whom it talks to.
+    pub(crate) fn cluster(&self) -> &ClusterArgs {
+        match self {
+            Self::Produce(args) => &args.target.cluster,
+            Self::Consume(args) => &args.target.cluster,
+            Self::Latency(args) => &args.target.cluster,
+            Self::Verify(args) => &args.target.cluster,
+            Self::Soak(args) => &args.verify.target.cluster,
+            Self::Connections(args) => &args.cluster,
+            Self::Topics(args) => &args.cluster,
+            Self::Groups(args) => &args.target.cluster,
+            Self::Scenario(args) => &args.cluster,
         }
-    }
-
-    pub(crate) fn duration(&self) -> Option<Duration> {
-        self.seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-    }
-}
-
-impl ReadArgs {
-    pub(crate) fn fetch_settings(&self, timeout: Duration, retry_for: Duration) -> FetchSettings {
-        FetchSettings {
-            max_wait: Duration::from_millis(self.fetch_wait_ms),
-            min_bytes: self.fetch_min_bytes,
-            max_bytes: self.fetch_max_bytes,
-            partition_max_bytes: self.partition_max_bytes,
-            timeout,
-            retry_for,
-        }
-    }
-}
-
-fn parse_config(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
-}
-
-fn codec(name: &str) -> Result<Codec, String> {
-    let known = || Codec::ALL.map(Codec::name).join(", ");
-    Codec::from_name(name).ok_or_else(|| format!("expected one of {}", known()))
-}
-
-fn within(text: &str, max: usize) -> Result<usize, String> {
-    match text.parse() {
-        Ok(number) if (1..=max).contains(&number) => Ok(number),
-        _ => Err(format!("expected a number from 1 to {max}")),
-    }
-}
-
-fn threads(text: &str) -> Result<usize, String> {
-    within(text, THREADS_MAX)
-}
-
-fn in_flight(text: &str) -> Result<usize, String> {
-    within(text, OUTBOX_REQUESTS_MAX)
-}
-
-fn value_bytes(text: &str) -> Result<usize, String> {
-    within(text, 64 * PRODUCE_REQUEST_BYTES_MAX)
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(number) if (0.0..1e9).contains(&number) => Ok(number),
-        _ => Err("expected a number from 0 to 1e9".to_owned()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::CommandFactory;
+    use wire::kafka::compression::Codec;
 
     use super::*;
 
@@ -293,7 +270,7 @@ mod tests {
     #[test]
     fn a_produce_run_is_read() {
         let line = "loadgen produce --bootstrap b:1 --topic t --partitions 6 --acks 1 --codec lz4 --linger-ms 2.5 \
-                    --topic-config durability=fsync --replication-factor -1";
+                    --topic-config durability=fsync --replication-factor -1 --size uniform:10-20 --keys zipf:9,1";
         let Command::Produce(args) = Arguments::try_parse_from(line.split_whitespace()).unwrap().command
         else {
             panic!("another command");
@@ -306,11 +283,32 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for bad in
-            ["--threads 0", "--acks 2", "--codec rar", "--rate -1", "--in-flight 65", "--topic-config x"]
-        {
+        for bad in [
+            "--threads 0",
+            "--acks 2",
+            "--codec rar",
+            "--rate -1",
+            "--in-flight 65",
+            "--topic-config x",
+            "--size 0",
+            "--keys many",
+            "--headers 3",
+            "--compressibility 1.5",
+            "--arrivals often",
+            "--seconds -1",
+            "--interval 0.01",
+            "--metrics nowhere",
+        ] {
             let line = format!("loadgen produce {bad}");
             assert!(Arguments::try_parse_from(line.split_whitespace()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_command_says_what_it_is_called() {
+        for name in ["produce", "consume", "latency", "verify", "soak", "connections", "topics", "groups"] {
+            let arguments = Arguments::try_parse_from(["loadgen", name]).unwrap();
+            assert_eq!(arguments.command.name(), name);
         }
     }
 }

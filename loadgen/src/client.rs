@@ -8,6 +8,6 @@ mod cluster;
 mod connection;
 mod error;
 
-pub(crate) use cluster::{Cluster, EARLIEST, LATEST, PartitionLeader, Topic, TopicSpec};
+pub(crate) use cluster::{Cluster, ClusterFacts, EARLIEST, LATEST, PartitionLeader, Topic, TopicSpec};
 pub(crate) use connection::{Connection, Reply};
 pub(crate) use error::ClientError;

@@ -1,48 +1,31 @@
-//! The four commands. Each finds the topic, shares its partitions out to threads, and makes one report of theirs.
+//! The commands. Each finds what it needs on the broker, shares the work out to threads, and makes one report of theirs.
 
+mod connections;
 mod consume;
+mod groups;
 mod latency;
 mod produce;
+mod soak;
+mod topics;
 mod verify;
 
-use crate::args::{Command, TargetArgs};
+use crate::args::Command;
 use crate::client::ClientError;
-use crate::process::Usage;
-use crate::report::{Report, Work};
+use crate::part::Context;
+use crate::report::Report;
 
-/// Runs a command to its report, and writes that where it is wanted.
-pub(crate) fn run(command: &Command) -> Result<Report, ClientError> {
-    let (report, json) = match command {
-        Command::Produce(args) => (produce::run(args)?, &args.target.json),
-        Command::Consume(args) => (consume::run(args)?, &args.target.json),
-        Command::Latency(args) => (latency::run(args)?, &args.target.json),
-        Command::Verify(args) => (verify::run(args)?, &args.target.json),
-    };
-    if let Some(path) = json {
-        report.write_json(path)?;
-    }
-    Ok(report)
-}
-
-/// What the broker and this program have used so far.
-struct Meter {
-    broker: Option<(String, Usage)>,
-    own: Usage,
-}
-
-impl Meter {
-    fn start(target: &TargetArgs) -> Result<Self, ClientError> {
-        let look = |pid: u32| Usage::of(&pid.to_string()).map(|usage| (pid.to_string(), usage));
-        Ok(Self { broker: target.pid.map(look).transpose()?, own: Usage::of("self")? })
-    }
-
-    /// Adds what was used since the start to the report.
-    fn stop(self, report: &mut Report, work: Work) -> Result<(), ClientError> {
-        if let Some((pid, before)) = self.broker {
-            report.put_usage("broker", before, Usage::of(&pid)?, work);
-        }
-        report.put_usage("client", self.own, Usage::of("self")?, work);
-        Ok(())
+/// Runs a command to its report.
+pub(crate) fn run(command: &Command, context: &Context) -> Result<Report, ClientError> {
+    match command {
+        Command::Produce(args) => produce::run(args, context),
+        Command::Consume(args) => consume::run(args, context),
+        Command::Latency(args) => latency::run(args, context),
+        Command::Verify(args) => verify::run(args, context),
+        Command::Soak(args) => soak::run(args, context),
+        Command::Connections(args) => connections::run(args, context),
+        Command::Topics(args) => topics::run(args, context),
+        Command::Groups(args) => groups::run(args, context),
+        Command::Scenario(_) => Err(ClientError::Usage("a scenario cannot be part of another".to_owned())),
     }
 }
 

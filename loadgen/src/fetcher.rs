@@ -40,6 +40,8 @@ pub(crate) struct Fetched {
 struct Position {
     leader: PartitionLeader,
     next_offset: i64,
+    /// Where the log ended when it was last heard of.
+    high_watermark: i64,
     /// Read no further; `i64::MAX` without an end.
     end: i64,
 }
@@ -55,6 +57,7 @@ pub(crate) struct Fetcher {
     pending: Option<Reply<FetchRequest>>,
     failing_since: Option<Instant>,
     requests: u64,
+    failures: u64,
 }
 
 impl Fetcher {
@@ -65,7 +68,8 @@ impl Fetcher {
         settings: FetchSettings,
         partitions: impl IntoIterator<Item = (PartitionLeader, i64, i64)>,
     ) -> Self {
-        let position = |(leader, next_offset, end)| Position { leader, next_offset, end };
+        let position =
+            |(leader, next_offset, end)| Position { leader, next_offset, high_watermark: next_offset, end };
         let positions =
             partitions.into_iter().map(position).filter(|position| position.next_offset < position.end);
         let mut positions: Vec<Position> = positions.collect();
@@ -79,6 +83,7 @@ impl Fetcher {
             pending: None,
             failing_since: None,
             requests: 0,
+            failures: 0,
         }
     }
 
@@ -102,6 +107,17 @@ impl Fetcher {
         self.requests
     }
 
+    /// Requests that failed so far and were made again.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// Records that the log has and that were not read, as of the newest answers.
+    pub(crate) fn lag(&self) -> i64 {
+        let behind = |position: &Position| position.high_watermark.min(position.end) - position.next_offset;
+        self.positions.iter().map(|position| behind(position).max(0)).sum()
+    }
+
     /// The next batches; none when the broker had nothing new for as long as it was to wait.
     pub(crate) async fn next(&mut self) -> Result<Vec<Fetched>, ClientError> {
         loop {
@@ -116,6 +132,7 @@ impl Fetcher {
             if !error.is_retriable() || since.elapsed() >= self.settings.retry_for {
                 return Err(error);
             }
+            self.failures += 1;
             self.pending = None;
             self.connection = None;
             self.cluster.forget_connection();
@@ -199,6 +216,7 @@ impl Fetcher {
                     format!("cannot fetch {name}-{} at {}", data.partition_index, position.next_offset);
                 return Err(ClientError::broker(what, data.error_code, None));
             }
+            position.high_watermark = data.high_watermark;
             let Records::Bytes(parts) = data.records else { continue };
             let mut batches = Vec::new();
             for part in parts {

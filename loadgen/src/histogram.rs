@@ -38,6 +38,11 @@ impl Histogram {
         assert!(added.is_ok());
     }
 
+    /// Forgets everything.
+    pub(crate) fn reset(&mut self) {
+        self.micros.reset();
+    }
+
     pub(crate) fn count(&self) -> u64 {
         self.micros.len()
     }
@@ -49,6 +54,32 @@ impl Histogram {
 
     pub(crate) fn mean_ms(&self) -> f64 {
         self.micros.mean() / 1000.0
+    }
+
+    pub(crate) fn min_ms(&self) -> f64 {
+        if self.micros.is_empty() { 0.0 } else { self.micros.min() as f64 / 1000.0 }
+    }
+
+    pub(crate) fn stdev_ms(&self) -> f64 {
+        if self.micros.is_empty() { 0.0 } else { self.micros.stdev() / 1000.0 }
+    }
+
+    /// Percent and milliseconds, enough to draw the spectrum: ever closer to 100, as far as the count carries.
+    pub(crate) fn spectrum(&self) -> Vec<(f64, f64)> {
+        let mut percents = vec![0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0];
+        let mut beyond = 10.0;
+        // Three points to each power of ten, while a latency at least lies beyond.
+        while self.count() as f64 * beyond / 100.0 > 1.0 {
+            percents.extend([0.5, 0.25, 0.1].map(|part| 100.0 - beyond * part));
+            beyond /= 10.0;
+        }
+        percents.push(100.0);
+        percents.into_iter().map(|percent| (percent, self.percentile_ms(percent))).collect()
+    }
+
+    /// In microseconds, as the log of intervals wants it.
+    pub(crate) fn as_micros(&self) -> &hdrhistogram::Histogram<u64> {
+        &self.micros
     }
 }
 
@@ -76,6 +107,21 @@ mod tests {
         one.add(&two);
         assert_eq!(one.count(), 11);
         assert!(one.percentile_ms(100.0) > 8.9);
+    }
+
+    #[test]
+    fn a_spectrum_ascends_to_the_maximum_and_goes_as_far_as_the_count() {
+        let mut histogram = Histogram::new();
+        for ms in 1..=1000 {
+            histogram.record(Duration::from_millis(ms), 1);
+        }
+        let spectrum = histogram.spectrum();
+        assert!(spectrum.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1));
+        assert_eq!(spectrum.first().map(|(percent, _)| *percent), Some(0.0));
+        assert!((spectrum.last().unwrap().1 - 1000.0).abs() < 2.0);
+        let close = spectrum[spectrum.len() - 2].0;
+        assert!((99.8..100.0).contains(&close), "{close}");
+        assert_eq!(Histogram::new().spectrum().len(), 11, "of nothing");
     }
 
     #[test]

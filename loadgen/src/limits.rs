@@ -31,3 +31,58 @@ pub(crate) const THREADS_MAX: usize = 256;
 
 /// Records of one partition that `verify` can tell apart: a bit each.
 pub(crate) const VERIFIED_RECORDS_MAX: u64 = 1 << 32;
+
+/// Bytes of one value.
+pub(crate) const VALUE_BYTES_MAX: usize = 64 * PRODUCE_REQUEST_BYTES_MAX;
+
+/// Largest value of a lognormal distribution that names no other: a little below the usual limit of brokers.
+pub(crate) const LOGNORMAL_BYTES_MAX: usize = 1_000_000;
+
+/// Bytes that values are made of, again and again: more than a batch and more than the window of any codec at its
+/// usual level.
+pub(crate) const PAYLOAD_POOL_BYTES: usize = 4 << 20;
+
+/// Headers of a record.
+pub(crate) const HEADERS_MAX: usize = 16;
+
+/// Bytes of a header's value.
+pub(crate) const HEADER_BYTES_MAX: usize = 4096;
+
+/// Full batches of a thread that are made once and sent again and again by a closed loop.
+pub(crate) const TEMPLATES_MAX: usize = 8;
+
+/// Windows of figures on their way to the recorder.
+pub(crate) const WINDOWS_QUEUED_MAX: usize = 4096;
+
+/// Shortest interval of the series.
+pub(crate) const INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// How often threads look whether the run is to end.
+pub(crate) const STOP_LOOK: Duration = Duration::from_millis(50);
+
+/// How long an interrupted run waits for what is in flight.
+pub(crate) const INTERRUPTED_GRACE: Duration = Duration::from_secs(3);
+
+/// Bytes of a page of metrics.
+pub(crate) const METRICS_BYTES_MAX: u64 = 32 << 20;
+
+/// Samples of a page of metrics that are kept.
+pub(crate) const METRICS_SAMPLES_MAX: usize = 5000;
+
+/// Longest wait for a page of metrics.
+pub(crate) const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Segments of a rate curve.
+pub(crate) const CURVE_SEGMENTS_MAX: usize = 1_000_000;
+
+/// Parts of a scenario.
+pub(crate) const PARTS_MAX: usize = 256;
+
+/// Connections, topics, groups or members that one run may ask for.
+pub(crate) const THINGS_MAX: usize = 1_000_000;
+
+/// Connections that a thread opens at the same time.
+pub(crate) const OPENING_MAX: usize = 64;
+
+/// Topics in one request to create or delete them.
+pub(crate) const TOPICS_PER_REQUEST_MAX: usize = 10_000;

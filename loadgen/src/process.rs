@@ -14,8 +14,12 @@ pub(crate) struct Usage {
     pub(crate) cpu_seconds: f64,
     /// Largest resident memory so far, in bytes.
     pub(crate) resident_bytes_max: u64,
-    /// Bytes it caused to be written to disks; 0 where `/proc` does not tell.
-    pub(crate) written_bytes: u64,
+    /// Resident memory now.
+    pub(crate) resident_bytes: u64,
+    /// Bytes it caused to be written to disks, if that is known.
+    pub(crate) written_bytes: Option<u64>,
+    /// Bytes it caused to be read from disks, if that is known.
+    pub(crate) read_bytes: Option<u64>,
 }
 
 impl Usage {
@@ -24,14 +28,26 @@ impl Usage {
         let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
         let parse = || -> io::Result<Self> {
             let status = read("status")?;
+            // Only its owner may read this one.
+            let disks = read("io").unwrap_or_default();
             Ok(Self {
                 cpu_seconds: cpu_seconds(&read("stat")?).ok_or(io::ErrorKind::InvalidData)?,
                 resident_bytes_max: field(&status, "VmHWM:").unwrap_or(0) * 1024,
-                written_bytes: read("io").ok().and_then(|io| field(&io, "write_bytes:")).unwrap_or(0),
+                resident_bytes: field(&status, "VmRSS:").unwrap_or(0) * 1024,
+                written_bytes: field(&disks, "write_bytes:"),
+                read_bytes: field(&disks, "read_bytes:"),
             })
         };
         parse().map_err(|cause| ClientError::Local { what: format!("cannot look at process {pid}"), cause })
     }
+}
+
+/// The command line of process `pid`; `None` if the system does not tell.
+pub(crate) fn command_line(pid: u32) -> Option<Vec<String>> {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words = words.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+    let words: Vec<String> = words.map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+    (!words.is_empty()).then_some(words)
 }
 
 /// CPU time in the line of `/proc/PID/stat`. The name before it may hold anything, so fields count from its end.
@@ -68,7 +84,8 @@ mod tests {
     #[test]
     fn this_process_has_used_something() {
         let usage = Usage::of("self").unwrap();
-        assert!(usage.resident_bytes_max > 0);
+        assert!(usage.resident_bytes > 0 && usage.resident_bytes_max >= usage.resident_bytes);
+        assert!(command_line(std::process::id()).is_some_and(|words| words[0].contains("loadgen")));
         assert!(Usage::of("0").is_err());
     }
 }

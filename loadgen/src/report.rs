@@ -1,19 +1,35 @@
-//! What a run found: lines for people, and the same as one JSON object for programs.
+//! What a part of a run found: lines for people, and members of the run file for programs.
 
-use std::fmt::{self, Write as _};
-use std::path::Path;
-use std::{fs, io};
+use std::fmt;
 
-use crate::client::ClientError;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
 use crate::histogram::{Histogram, PERCENTILES};
 use crate::process::Usage;
 
 /// A figure or a word.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
+    None,
+    Flag(bool),
     Count(u64),
     Number(f64),
     Text(String),
+}
+
+impl Value {
+    /// What a text on the command line means.
+    pub(crate) fn of_text(text: &str) -> Self {
+        if let Ok(count) = text.parse() {
+            return Self::Count(count);
+        }
+        match (text, text.parse::<f64>()) {
+            ("true", _) => Self::Flag(true),
+            ("false", _) => Self::Flag(false),
+            (_, Ok(number)) if number.is_finite() => Self::Number(number),
+            _ => Self::Text(text.to_owned()),
+        }
+    }
 }
 
 impl From<u64> for Value {
@@ -40,9 +56,17 @@ impl From<&str> for Value {
     }
 }
 
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::None => f.write_str("none"),
+            Self::Flag(flag) => flag.fmt(f),
             Self::Count(count) => count.fmt(f),
             Self::Number(number) if *number == 0.0 || number.abs() >= 100.0 => write!(f, "{number:.1}"),
             Self::Number(number) => write!(f, "{number:.3}"),
@@ -51,30 +75,76 @@ impl fmt::Display for Value {
     }
 }
 
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::None => serializer.serialize_unit(),
+            Self::Flag(flag) => serializer.serialize_bool(*flag),
+            Self::Count(count) => serializer.serialize_u64(*count),
+            // What is not finite becomes null.
+            Self::Number(number) => serializer.serialize_f64(*number),
+            Self::Text(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
 /// Names and values, in order. Names end with their unit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Rows(pub(crate) Vec<(String, Value)>);
+
+impl Serialize for Rows {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// A latency over a whole part.
+#[derive(Clone, Debug)]
+pub(crate) struct Latency {
+    pub(crate) name: &'static str,
+    pub(crate) from: &'static str,
+    pub(crate) to: &'static str,
+    pub(crate) histogram: Histogram,
+}
+
+/// The findings of a part.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
-    rows: Vec<(String, Value)>,
-    failed: bool,
+    rows: Rows,
+    latencies: Vec<Latency>,
+    faults: Vec<String>,
 }
 
 impl Report {
-    pub(crate) fn new(command: &str) -> Self {
-        let mut report = Self::default();
-        report.put("command", command);
-        report
+    pub(crate) fn new() -> Self {
+        Self::default()
     }
 
     pub(crate) fn put(&mut self, name: impl Into<String>, value: impl Into<Value>) {
-        self.rows.push((name.into(), value.into()));
+        self.rows.0.push((name.into(), value.into()));
     }
 
-    /// Percentiles of `latency` under names that start with `name`.
-    pub(crate) fn put_latency(&mut self, name: &str, latency: &Histogram) {
-        for (suffix, percent) in PERCENTILES {
-            self.put(format!("{name}_{suffix}_ms"), latency.percentile_ms(percent));
+    /// A figure that was put.
+    pub(crate) fn number(&self, name: &str) -> Option<f64> {
+        match self.rows.0.iter().find(|(known, _)| known == name)?.1 {
+            Value::Count(count) => Some(count as f64),
+            Value::Number(number) => Some(number),
+            Value::None | Value::Flag(_) | Value::Text(_) => None,
         }
-        self.put(format!("{name}_mean_ms"), latency.mean_ms());
+    }
+
+    /// A latency: its percentiles among the figures, and its spectrum.
+    pub(crate) fn put_latency(&mut self, latency: Latency) {
+        for (suffix, percent) in PERCENTILES {
+            let value = latency.histogram.percentile_ms(percent);
+            self.put(format!("{}_{suffix}_ms", latency.name), value);
+        }
+        self.put(format!("{}_mean_ms", latency.name), latency.histogram.mean_ms());
+        self.latencies.push(latency);
     }
 
     /// What process `who` used between two looks, and per work done in between.
@@ -91,51 +161,34 @@ impl Report {
             self.put(format!("{who}_cpu_us_per_request"), cpu * 1e6 / work.requests as f64);
         }
         self.put(format!("{who}_resident_mb_max"), after.resident_bytes_max as f64 / 1e6);
-        self.put(
-            format!("{who}_written_mb"),
-            (after.written_bytes - before.written_bytes.min(after.written_bytes)) as f64 / 1e6,
-        );
-    }
-
-    /// Marks the run as one that found a fault.
-    pub(crate) fn fail(&mut self) {
-        self.failed = true;
-    }
-
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed
-    }
-
-    /// One JSON object, its members in the order they were put.
-    pub(crate) fn to_json(&self) -> String {
-        let mut json = String::from("{\n");
-        for (place, (name, value)) in self.rows.iter().enumerate() {
-            let comma = if place + 1 < self.rows.len() { "," } else { "" };
-            let value = match value {
-                Value::Count(count) => count.to_string(),
-                Value::Number(number) if number.is_finite() => number.to_string(),
-                Value::Number(_) => "null".to_owned(),
-                Value::Text(text) => quote(text),
-            };
-            let _ = writeln!(json, "  {}: {value}{comma}", quote(name));
+        if let (Some(before), Some(after)) = (before.written_bytes, after.written_bytes) {
+            self.put(format!("{who}_written_mb"), after.saturating_sub(before) as f64 / 1e6);
         }
-        json.push_str("}\n");
-        json
     }
 
-    /// Writes the JSON to `path`.
-    pub(crate) fn write_json(&self, path: &Path) -> Result<(), ClientError> {
-        fs::write(path, self.to_json()).map_err(|cause: io::Error| ClientError::Local {
-            what: format!("cannot write {}", path.display()),
-            cause,
-        })
+    /// The run failed, for this reason.
+    pub(crate) fn fail(&mut self, fault: impl Into<String>) {
+        self.faults.push(fault.into());
+    }
+
+    pub(crate) fn faults(&self) -> &[String] {
+        &self.faults
+    }
+
+    pub(crate) fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    pub(crate) fn latencies(&self) -> &[Latency] {
+        &self.latencies
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self.rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        self.rows.iter().try_for_each(|(name, value)| writeln!(f, "{name:<width$}  {value}"))
+        let rows = &self.rows.0;
+        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        rows.iter().try_for_each(|(name, value)| writeln!(f, "{name:<width$}  {value}"))
     }
 }
 
@@ -148,50 +201,63 @@ pub(crate) struct Work {
     pub(crate) requests: u64,
 }
 
-fn quote(text: &str) -> String {
-    let mut quoted = String::from('"');
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => quoted.extend(['\\', character]),
-            control if u32::from(control) < 0x20 => {
-                let _ = write!(quoted, "\\u{:04x}", u32::from(control));
-            }
-            other => quoted.push(other),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn a_report_reads_as_lines_and_as_json() {
-        let mut report = Report::new("produce");
+        let mut report = Report::new();
         report.put("records", 3_u64);
         report.put("seconds", 0.25);
         report.put("topic", "a\"b\\c\n");
         report.put("rate", f64::INFINITY);
-        assert_eq!(
-            report.to_json(),
-            "{\n  \"command\": \"produce\",\n  \"records\": 3,\n  \"seconds\": 0.25,\n  \"topic\": \"a\\\"b\\\\c\\u000a\",\n  \"rate\": null\n}\n"
-        );
+        let json = serde_json::to_string(report.rows()).unwrap();
+        assert_eq!(json, r#"{"records":3,"seconds":0.25,"topic":"a\"b\\c\n","rate":null}"#);
         assert!(report.to_string().contains("seconds  0.250"));
     }
 
     #[test]
     fn cpu_is_related_to_work() {
         let mut report = Report::default();
-        let after = Usage { cpu_seconds: 2.0, resident_bytes_max: 5_000_000, written_bytes: 7_000_000 };
+        let before = Usage { written_bytes: Some(0), ..Usage::default() };
+        let after = Usage {
+            cpu_seconds: 2.0,
+            resident_bytes_max: 5_000_000,
+            written_bytes: Some(7_000_000),
+            ..Usage::default()
+        };
         let work = Work { records: 1_000_000, bytes: 1_000_000_000, requests: 1000 };
-        report.put_usage("broker", Usage::default(), after, work);
-        let json = report.to_json();
-        assert!(
-            json.contains("\"broker_cpu_s_per_gb\": 2,")
-                && json.contains("\"broker_cpu_us_per_request\": 2000,")
-        );
-        assert!(json.contains("\"broker_written_mb\": 7"));
+        report.put_usage("broker", before, after, work);
+        assert_eq!(report.number("broker_cpu_s_per_gb"), Some(2.0));
+        assert_eq!(report.number("broker_cpu_us_per_request"), Some(2000.0));
+        assert_eq!(report.number("broker_written_mb"), Some(7.0));
+    }
+
+    #[test]
+    fn a_latency_is_reported_by_its_percentiles() {
+        let mut histogram = Histogram::new();
+        histogram.record(Duration::from_millis(2), 10);
+        let mut report = Report::new();
+        report.put_latency(Latency { name: "produce", from: "sending", to: "acknowledgement", histogram });
+        assert!((report.number("produce_p99_ms").unwrap() - 2.0).abs() < 0.01);
+        assert_eq!(report.latencies().len(), 1);
+    }
+
+    #[test]
+    fn a_text_means_what_it_looks_like() {
+        let cases = [
+            ("12", Value::Count(12)),
+            ("-1", Value::Number(-1.0)),
+            ("0.5", Value::Number(0.5)),
+            ("true", Value::Flag(true)),
+            ("inf", Value::Text("inf".to_owned())),
+            ("fixed:12", Value::Text("fixed:12".to_owned())),
+        ];
+        for (text, meant) in cases {
+            assert_eq!(Value::of_text(text), meant);
+        }
     }
 }

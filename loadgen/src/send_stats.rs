@@ -5,14 +5,11 @@ use std::ops::Range;
 
 use reactor::Instant;
 
-use crate::accumulator::{Batch, Intended};
-use crate::histogram::Histogram;
+use crate::accumulator::Batch;
 
 /// What a lane has sent and heard.
 #[derive(Clone, Debug)]
 pub(crate) struct SendStats {
-    /// Intended (open loop) or sending (closed loop) to acknowledgement, per record.
-    pub(crate) latency: Histogram,
     pub(crate) records: u64,
     pub(crate) value_bytes: u64,
     /// Bytes of the batches, as they lie in the log.
@@ -29,7 +26,6 @@ pub(crate) struct SendStats {
 impl SendStats {
     pub(crate) fn new() -> Self {
         Self {
-            latency: Histogram::new(),
             records: 0,
             value_bytes: 0,
             batch_bytes: 0,
@@ -42,7 +38,6 @@ impl SendStats {
     }
 
     pub(crate) fn add(&mut self, other: Self) {
-        self.latency.add(&other.latency);
         self.records += other.records;
         self.value_bytes += other.value_bytes;
         self.batch_bytes += other.batch_bytes;
@@ -53,12 +48,8 @@ impl SendStats {
         self.acknowledged.extend(other.acknowledged);
     }
 
-    /// Counts an acknowledged batch of `partition`, sent at `sent`.
-    pub(crate) fn acknowledge(&mut self, partition: i32, batch: &Batch, sent: Instant, now: Instant) {
-        match &batch.intended {
-            Intended::Sending => self.latency.record(now.since(sent), u64::from(batch.records)),
-            Intended::Each(times) => times.iter().for_each(|due| self.latency.record(now.since(*due), 1)),
-        }
+    /// Counts an acknowledged batch of `partition`.
+    pub(crate) fn acknowledge(&mut self, partition: i32, batch: &Batch, now: Instant) {
         self.records += u64::from(batch.records);
         self.value_bytes += batch.value_bytes;
         self.batch_bytes += batch.bytes.len() as u64;

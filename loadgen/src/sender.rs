@@ -18,11 +18,12 @@ use wire::kafka::ErrorCode;
 use wire::kafka::batch_builder::NewRecord;
 use wire::kafka::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 
-use crate::accumulator::{Accumulator, Batch, BatchSettings, Template};
+use crate::accumulator::{Accumulator, Batch, BatchSettings, Intended, Template};
 use crate::backlog::Backlog;
 use crate::client::{ClientError, Cluster, Connection, PartitionLeader, Reply, Topic};
 use crate::limits::{PRODUCE_REQUEST_BYTES_MAX, RETRY_PAUSE};
 use crate::send_stats::SendStats;
+use crate::tally::Tally;
 
 /// How batches are sent.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +38,23 @@ pub(crate) struct SendSettings {
     pub(crate) retry_for: Duration,
 }
 
+/// Where a lane counts what it does.
+#[derive(Clone)]
+pub(crate) struct Counting {
+    pub(crate) tally: Rc<Tally>,
+    /// Under which name latencies are counted, from the intended time or from sending to the acknowledgement.
+    pub(crate) latency: &'static str,
+    pub(crate) done: Done,
+}
+
+/// When a record is where it belongs, and no longer lags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    Acknowledged,
+    /// Somebody else counts it then.
+    Read,
+}
+
 /// The sending side of one connection.
 pub(crate) struct Lane {
     cluster: Rc<Cluster>,
@@ -46,6 +64,7 @@ pub(crate) struct Lane {
     settings: SendSettings,
     producer: Option<(i64, i16)>,
     backlog: Rc<Backlog>,
+    counting: Counting,
     accumulator: RefCell<Accumulator>,
     /// Batches to send again, before any other.
     again: RefCell<VecDeque<Batch>>,
@@ -79,7 +98,7 @@ impl Lane {
         partitions: Vec<PartitionLeader>,
         settings: SendSettings,
         producer: Option<(i64, i16)>,
-        backlog: Rc<Backlog>,
+        (backlog, counting): (Rc<Backlog>, Counting),
     ) -> Rc<Self> {
         let accumulator = RefCell::new(Accumulator::new(partitions.len(), settings.batches));
         Rc::new(Self {
@@ -89,6 +108,7 @@ impl Lane {
             settings,
             producer,
             backlog,
+            counting,
             accumulator,
             again: RefCell::default(),
             changed: Notify::new(),
@@ -107,10 +127,10 @@ impl Lane {
     }
 
     /// Hands over a record that was due at `intended`.
-    pub(crate) fn push(&self, slot: usize, value: &[u8], intended: Instant) {
-        let record =
-            NewRecord { timestamp: reactor::wall_clock_ms(), value: Some(value), ..NewRecord::default() };
-        self.backlog.grow(value.len() as u64);
+    pub(crate) fn push(&self, slot: usize, record: NewRecord<'_>, intended: Instant) {
+        let record = NewRecord { timestamp: reactor::wall_clock_ms(), ..record };
+        self.backlog.grow(record.value.map_or(0, <[u8]>::len) as u64);
+        self.counting.tally.hand_over(1);
         let mut accumulator = self.accumulator.borrow_mut();
         accumulator.push(slot, &record, intended, reactor::now());
         if accumulator.has_ready() {
@@ -121,6 +141,7 @@ impl Lane {
     /// Hands over a whole batch.
     pub(crate) fn push_template(&self, slot: usize, template: &Template) {
         self.backlog.grow(template.value_bytes());
+        self.counting.tally.hand_over(u64::from(template.records()));
         let mut accumulator = self.accumulator.borrow_mut();
         accumulator.push_template(slot, template, reactor::wall_clock_ms(), reactor::now());
         self.changed.notify_all();
@@ -150,6 +171,7 @@ impl Lane {
         let mut failing_since: Option<(Instant, u64)> = None;
         loop {
             let Err(error) = self.session().await else { break };
+            self.counting.tally.count_error();
             let records = self.stats.borrow().records;
             // The patience starts anew whenever something was acknowledged in between.
             let since = match failing_since {
@@ -164,7 +186,12 @@ impl Lane {
             self.cluster.forget_connection();
             reactor::sleep(RETRY_PAUSE).await;
         }
-        Ok(self.stats.replace(SendStats::new()))
+        Ok(self.take_stats())
+    }
+
+    /// The figures so far; they begin anew.
+    pub(crate) fn take_stats(&self) -> SendStats {
+        self.stats.replace(SendStats::new())
     }
 
     /// Sends over one connection until all is done or something fails.
@@ -274,6 +301,7 @@ impl Lane {
         };
         let sent = reactor::now();
         self.stats.borrow_mut().requests += 1;
+        self.counting.tally.count_request();
         if self.settings.acks == 0 {
             if let Err(error) = connection.send_unanswered(&request).await {
                 return Err((batches, error));
@@ -291,7 +319,17 @@ impl Lane {
 
     fn acknowledge(&self, batch: &Batch, sent: Instant) {
         let partition = self.partition(batch.slot);
-        self.stats.borrow_mut().acknowledge(partition, batch, sent, reactor::now());
+        let now = reactor::now();
+        let Counting { tally, latency, done } = &self.counting;
+        match &batch.intended {
+            Intended::Sending => tally.record(latency, now.since(sent), u64::from(batch.records)),
+            Intended::Each(times) => tally.record_each(latency, times.iter().map(|due| now.since(*due))),
+        }
+        tally.count_records(u64::from(batch.records), batch.value_bytes);
+        if *done == Done::Acknowledged {
+            tally.finish_records(u64::from(batch.records));
+        }
+        self.stats.borrow_mut().acknowledge(partition, batch, now);
         self.backlog.shrink(batch.value_bytes);
     }
 

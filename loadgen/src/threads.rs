@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::rc::Rc;
 
 use reactor::Builder;
 
 use crate::args::TargetArgs;
 use crate::client::{ClientError, Cluster, PartitionLeader, Topic};
+use crate::tally::{Link, Tally, Window};
 
 /// What one thread works on.
 #[derive(Clone, Debug)]
@@ -20,6 +22,11 @@ pub(crate) struct Share {
 }
 
 impl Share {
+    /// Number of the thread, and of threads.
+    pub(crate) fn place(&self) -> (usize, usize) {
+        (self.thread, self.threads)
+    }
+
     /// This thread's part of `total` things, the remainder going to the first threads.
     pub(crate) fn part_of(&self, total: u64) -> u64 {
         let (threads, thread) = (self.threads as u64, self.thread as u64);
@@ -38,10 +45,11 @@ impl Share {
 
 /// Finds the topic, or makes it, and shares its partitions out. Not more threads than partitions.
 pub(crate) fn share_out(target: &TargetArgs) -> Result<Vec<Share>, ClientError> {
-    let (bootstrap, timeout, spec) = (target.bootstrap.clone(), target.timeout(), target.topic_spec());
+    let (bootstrap, timeout) = (target.cluster.bootstrap.clone(), target.timeout());
+    let spec = target.topic_spec();
     let find = || async move { Cluster::connect(&bootstrap, timeout).await?.ensure_topic(&spec).await };
-    let topic = Builder::new("loadgen-setup").run(find).map_err(no_reactor)??;
-    let threads = target.threads.min(topic.partitions.len());
+    let topic = Builder::new("loadgen-setup").run(find).map_err(ClientError::no_reactor)??;
+    let threads = target.cluster.threads.min(topic.partitions.len());
     let share = |thread| Share {
         thread,
         threads,
@@ -51,24 +59,38 @@ pub(crate) fn share_out(target: &TargetArgs) -> Result<Vec<Share>, ClientError> 
     Ok((0..threads).map(share).collect())
 }
 
-/// Runs `work` on a reactor per share and gathers the results; the first error counts.
-pub(crate) fn run<T, Work, Doing>(shares: Vec<Share>, work: Work) -> Result<Vec<T>, ClientError>
+/// Runs `work` on a reactor per share and gathers the results, and what all threads counted; the first error counts.
+pub(crate) fn run<Given, T, Work, Doing>(
+    shares: Vec<Given>,
+    link: &Link,
+    work: Work,
+) -> Result<(Vec<T>, Window), ClientError>
 where
+    Given: Send + 'static,
     T: Send + 'static,
-    Work: FnOnce(Share) -> Doing + Clone + Send + 'static,
+    Work: FnOnce(Given, Rc<Tally>) -> Doing + Clone + Send + 'static,
     Doing: Future<Output = Result<T, ClientError>> + 'static,
 {
-    let spawn = |share: Share| {
-        let work = work.clone();
-        Builder::new(format!("loadgen-{}", share.thread)).spawn(move || work(share)).map_err(no_reactor)
+    let spawn = |(index, share): (usize, Given)| {
+        let (work, link) = (work.clone(), link.clone());
+        let counted = move || async move {
+            let tally = Tally::start(link);
+            let result = work(share, tally.clone()).await;
+            let window = tally.finish();
+            result.map(|result| (result, window))
+        };
+        Builder::new(format!("loadgen-{index}")).spawn(counted).map_err(ClientError::no_reactor)
     };
-    let handles = shares.into_iter().map(spawn).collect::<Result<Vec<_>, _>>()?;
+    let handles = shares.into_iter().enumerate().map(spawn).collect::<Result<Vec<_>, _>>()?;
+    // All are waited for, also when one has failed.
     let joined: Vec<_> = handles.into_iter().map(reactor::JoinHandle::join).collect();
-    joined.into_iter().map(|result| result.map_err(no_reactor)?).collect()
-}
-
-fn no_reactor(cause: std::io::Error) -> ClientError {
-    ClientError::Local { what: "cannot run a reactor (is io_uring allowed here?)".to_owned(), cause }
+    let (mut results, mut total) = (Vec::new(), Window::default());
+    for joined in joined {
+        let (result, window) = joined.map_err(ClientError::no_reactor)??;
+        total.add(&window);
+        results.push(result);
+    }
+    Ok((results, total))
 }
 
 #[cfg(test)]

@@ -153,3 +153,81 @@ fn a_broker_that_goes_away_ends_the_run_when_patience_does() {
     assert_eq!(run.status, Some(2), "{}", run.text);
     assert!(run.text.contains("lost the connection"), "{}", run.text);
 }
+
+#[test]
+fn a_topic_that_is_missing_is_said_also_when_others_exist() {
+    let broker = Broker::start(Fault::None).address.to_string();
+    assert_eq!(Run::of(&broker, "produce --partitions 1 --records 10").status, Some(0));
+    let missing = Run::of(&broker, "produce --topic elsewhere --records 10");
+    assert_eq!(missing.status, Some(2));
+    assert!(missing.text.contains("topic elsewhere does not exist on 127.0.0.1"), "{}", missing.text);
+    assert!(missing.text.contains("give --partitions to create it"), "{}", missing.text);
+}
+
+#[test]
+fn records_of_every_shape_come_back_whole() {
+    for shape in [
+        "--size uniform:32-900 --keys zipf:50,1.1 --headers 3:20",
+        "--size lognormal:200,1.0,5000 --keys uniform:7 --codec zstd --compressibility 0.5",
+        "--size 100 --arrivals poisson --rate 5000 --keys uniform:1000 --threads 2",
+    ] {
+        let run = run(Fault::None, &format!("verify --partitions 3 --records 3000 --linger-ms 1 {shape}"));
+        assert_eq!((run.status, run.figure("verdict")), (Some(0), "clean"), "{shape}\n{}", run.text);
+        assert_eq!(run.figure("afterwards_read"), "3000", "{shape}");
+    }
+}
+
+#[test]
+fn a_soak_checks_what_is_stated() {
+    let line = "soak --partitions 2 --rate 500 --seconds 1 --size 50 --errors-max 0 --done-part-min 0.9";
+    let good = run(Fault::None, &format!("{line} --p99-ms-max 5000"));
+    assert_eq!((good.status, good.figure("checks")), (Some(0), "3"), "{}", good.text);
+    let slow = run(Fault::None, &format!("{line} --p99-ms-max 0.001"));
+    assert_eq!(slow.status, Some(1), "{}", slow.text);
+    assert!(slow.text.contains("loadgen: produce_p99_ms is "), "{}", slow.text);
+    let lossy = run(Fault::Loses, &line.replace("--rate 500", "--rate 5000"));
+    assert_eq!((lossy.status, lossy.figure("verdict")), (Some(1), "FAULTY"), "{}", lossy.text);
+    let endless = run(Fault::None, "soak --partitions 1 --rate 5");
+    assert_eq!(endless.status, Some(2));
+    assert!(endless.text.contains("soak needs --seconds"), "{}", endless.text);
+}
+
+#[test]
+fn connections_are_held_and_come_and_go() {
+    let line = "connections --count 40 --threads 2 --seconds 1 --churn 30";
+    let run = run(Fault::None, line);
+    assert_eq!((run.status, run.figure("connections_open_max")), (Some(0), "40"), "{}", run.text);
+    let churned: u64 = run.figure("churned").parse().unwrap();
+    assert!((20..=40).contains(&churned), "{}", run.text);
+    assert_eq!((run.figure("failed"), run.figure("lost")), ("0", "0"));
+}
+
+#[test]
+fn topics_are_made_and_removed() {
+    let broker = Broker::start(Fault::None).address.to_string();
+    let line = "topics --count 25 --partitions 3 --batch 4 --threads 2 --prefix t-";
+    let run = Run::of(&broker, line);
+    assert_eq!(
+        (run.status, run.figure("created"), run.figure("deleted")),
+        (Some(0), "25", "25"),
+        "{}",
+        run.text
+    );
+    let kept = Run::of(&broker, &format!("{line} --keep"));
+    assert_eq!((kept.status, kept.figure("deleted")), (Some(0), "0"), "{}", kept.text);
+    let again = Run::of(&broker, line);
+    assert_eq!(again.status, Some(2));
+    assert!(again.text.contains("cannot create topic t-"), "{}", again.text);
+}
+
+#[test]
+fn members_of_a_group_come_and_go_and_each_rebalance_is_timed() {
+    let line = "groups --partitions 6 --members 3 --seconds 3 --churn 2 --heartbeat-ms 50";
+    let run = run(Fault::None, line);
+    assert_eq!(run.status, Some(0), "{}", run.text);
+    // The first, and two for each member that was replaced.
+    let rebalances: u64 = run.figure("rebalances").parse().unwrap();
+    assert!((3..=13).contains(&rebalances) && rebalances % 2 == 1, "{}", run.text);
+    let longest: f64 = run.figure("rebalance_max_ms").parse().unwrap();
+    assert!(longest > 1.0, "{}", run.text);
+}

@@ -42,6 +42,13 @@ pub(crate) struct Topic {
     pub(crate) partitions: Vec<PartitionLeader>,
 }
 
+/// Which cluster it is.
+#[derive(Clone, Debug)]
+pub(crate) struct ClusterFacts {
+    pub(crate) id: Option<String>,
+    pub(crate) brokers: usize,
+}
+
 /// `ListOffsets` timestamp of a log's start.
 pub(crate) const EARLIEST: i64 = -2;
 
@@ -83,6 +90,18 @@ impl Cluster {
     /// Asks on a fresh connection next time: the old one was seen failing.
     pub(crate) fn forget_connection(&self) {
         self.asking.borrow_mut().take();
+    }
+
+    /// Asks who it is.
+    pub(crate) async fn facts(&self) -> Result<ClusterFacts, ClientError> {
+        let request = MetadataRequest {
+            topics: Some(Vec::new()),
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        };
+        let response = self.connection().await?.call_within(self.timeout, &request).await?;
+        let id = response.cluster_id.map(|id| id.as_str().to_owned());
+        Ok(ClusterFacts { id, brokers: response.brokers.len() })
     }
 
     /// The topic, made as `spec` says if it does not exist, once all its partitions have leaders.

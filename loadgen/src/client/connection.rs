@@ -177,6 +177,11 @@ impl Connection {
         if self.shared.why_lost.borrow().is_some() { Err(self.shared.lost()) } else { Ok(()) }
     }
 
+    /// Whether it has ended.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.shared.why_lost.borrow().is_some()
+    }
+
     /// Where it is connected to, as it was asked for.
     pub(crate) fn address(&self) -> &str {
         &self.shared.address

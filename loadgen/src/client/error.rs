@@ -28,12 +28,24 @@ pub(crate) enum ClientError {
     Usage(String),
     /// The machine this runs on refused something.
     Local { what: String, cause: io::Error },
+    /// It was one part of a run.
+    Part { name: String, cause: Box<ClientError> },
 }
 
 impl ClientError {
     /// An error code that a broker answered.
     pub(crate) fn broker(what: impl Into<String>, code: i16, message: Option<&str>) -> Self {
         Self::Broker { what: what.into(), code, message: message.map(str::to_owned) }
+    }
+
+    /// A reactor could not be started, or failed.
+    pub(crate) fn no_reactor(cause: io::Error) -> Self {
+        Self::Local { what: "cannot run a reactor (is io_uring allowed here?)".to_owned(), cause }
+    }
+
+    /// The same, of the part of this name.
+    pub(crate) fn of_part(self, name: &str) -> Self {
+        Self::Part { name: name.to_owned(), cause: Box::new(self) }
     }
 
     /// Whether the same may work a little later.
@@ -47,6 +59,7 @@ impl ClientError {
             | Self::Corrupt(_)
             | Self::Usage(_)
             | Self::Local { .. } => false,
+            Self::Part { cause, .. } => cause.is_retriable(),
         }
     }
 }
@@ -77,6 +90,7 @@ impl fmt::Display for ClientError {
             Self::Corrupt(what) => write!(f, "corrupt: {what}"),
             Self::Usage(what) => f.write_str(what),
             Self::Local { what, cause } => write!(f, "{what}: {cause}"),
+            Self::Part { name, cause } => write!(f, "{name}: {cause}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `loadgen consume`: read from the start, or the end, as fast as the broker gives.
+//! `loadgen consume`: read from the start, or the end, as fast as the broker gives or more slowly.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use reactor::{Instant, Priority};
 
-use super::{Meter, mb_per_second, per_second};
+use super::{mb_per_second, per_second};
 use crate::args::{ConsumeArgs, From};
 use crate::client::{ClientError, Cluster, EARLIEST, LATEST};
-use crate::fetcher::{FetchSettings, Fetcher};
+use crate::fetcher::{FetchSettings, Fetched, Fetcher};
+use crate::part::{Context, Meter};
 use crate::report::{Report, Work};
+use crate::tally::{Goal, Tally};
 use crate::threads::{self, Share};
 
 #[derive(Clone)]
@@ -21,6 +23,8 @@ struct Plan {
     from: From,
     records: Option<u64>,
     after: Option<Duration>,
+    /// Records per second of each thread; 0: as fast as they come.
+    rate: f64,
     check_crcs: bool,
 }
 
@@ -35,15 +39,16 @@ struct Consumed {
     last: Option<Instant>,
 }
 
-pub(super) fn run(args: &ConsumeArgs) -> Result<Report, ClientError> {
+pub(super) fn run(args: &ConsumeArgs, context: &Context) -> Result<Report, ClientError> {
     let timeout = args.target.timeout();
     let plan = Plan {
-        bootstrap: args.target.bootstrap.clone(),
+        bootstrap: args.target.cluster.bootstrap.clone(),
         timeout,
         settings: args.read.fetch_settings(timeout, args.target.retry_for()),
         from: args.from,
         records: args.records,
         after: args.seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+        rate: args.rate,
         check_crcs: args.check_crcs,
     };
     if plan.from == From::Latest && plan.records.is_none() && plan.after.is_none() {
@@ -53,8 +58,9 @@ pub(super) fn run(args: &ConsumeArgs) -> Result<Report, ClientError> {
     }
     let shares = threads::share_out(&args.target)?;
     let (threads, partitions) = (shares.len(), shares[0].topic.partitions.len());
-    let meter = Meter::start(&args.target)?;
-    let results = threads::run(shares, |share| work(share, plan))?;
+    let meter = Meter::start(context)?;
+    context.link.begin(Goal { records: args.records, seconds: args.seconds });
+    let (results, counted) = threads::run(shares, &context.link, |share, tally| work(share, tally, plan))?;
     let mut all = Consumed::default();
     for thread in &results {
         all.records += thread.records;
@@ -66,7 +72,7 @@ pub(super) fn run(args: &ConsumeArgs) -> Result<Report, ClientError> {
     all.began = results.iter().filter_map(|thread| thread.began).min();
     let seconds = all.began.zip(all.last).map_or(0.0, |(began, last)| last.since(began).as_secs_f64());
 
-    let mut report = Report::new("consume");
+    let mut report = Report::new();
     report.put("topic", args.target.topic.as_str());
     report.put("partitions", partitions);
     report.put("threads", threads);
@@ -74,6 +80,8 @@ pub(super) fn run(args: &ConsumeArgs) -> Result<Report, ClientError> {
     report.put("batch_bytes", all.bytes);
     report.put("batches", all.batches);
     report.put("requests", all.requests);
+    report.put("errors", counted.errors);
+    report.put("lag", counted.lag);
     report.put("seconds", seconds);
     report.put("records_per_s", per_second(all.records, seconds));
     report.put("batch_mb_per_s", mb_per_second(all.bytes, seconds));
@@ -81,7 +89,7 @@ pub(super) fn run(args: &ConsumeArgs) -> Result<Report, ClientError> {
     Ok(report)
 }
 
-async fn work(share: Share, plan: Plan) -> Result<Consumed, ClientError> {
+async fn work(share: Share, tally: Rc<Tally>, plan: Plan) -> Result<Consumed, ClientError> {
     let cluster = Rc::new(Cluster::connect(&plan.bootstrap, plan.timeout).await?);
     let topic = cluster.topic(&share.topic.name).await?;
     let ends = cluster.offsets(&topic.name, &share.partitions, LATEST).await?;
@@ -101,8 +109,15 @@ async fn work(share: Share, plan: Plan) -> Result<Consumed, ClientError> {
         };
         let positions = group.iter().map(|leader| (*leader, start(leader.partition), end(leader.partition)));
         let fetcher = Fetcher::new(cluster.clone(), topic.clone(), plan.settings, positions);
-        let reading = read(fetcher, plan.clone(), wanted, consumed.clone());
-        tasks.push(reactor::spawn(Priority::Latency, "consume", reading));
+        let reader = Reader {
+            plan: plan.clone(),
+            // A slow consumer is slow as a whole.
+            rate: plan.rate / share.threads as f64,
+            wanted,
+            consumed: consumed.clone(),
+            tally: tally.clone(),
+        };
+        tasks.push(reactor::spawn(Priority::Latency, "consume", reader.read(fetcher)));
     }
     for task in tasks {
         task.await?;
@@ -111,35 +126,65 @@ async fn work(share: Share, plan: Plan) -> Result<Consumed, ClientError> {
     Ok(consumed)
 }
 
-async fn read(
-    mut fetcher: Fetcher,
+/// Reads what one leader has, for a thread.
+struct Reader {
     plan: Plan,
+    rate: f64,
     wanted: Option<u64>,
     consumed: Rc<RefCell<Consumed>>,
-) -> Result<(), ClientError> {
-    let began = reactor::now();
-    loop {
-        let enough = wanted.is_some_and(|wanted| consumed.borrow().records >= wanted);
-        let late = plan.after.is_some_and(|after| began.elapsed() >= after);
-        if enough || late || fetcher.is_done() {
-            consumed.borrow_mut().requests += fetcher.requests();
-            return Ok(());
+    tally: Rc<Tally>,
+}
+
+impl Reader {
+    async fn read(self, mut fetcher: Fetcher) -> Result<(), ClientError> {
+        let (began, mut failures, mut lag) = (reactor::now(), 0, 0);
+        loop {
+            let enough = self.wanted.is_some_and(|wanted| self.consumed.borrow().records >= wanted);
+            let late = self.plan.after.is_some_and(|after| began.elapsed() >= after);
+            if enough || late || fetcher.is_done() {
+                break;
+            }
+            let Some(fetched) = self.tally.unless_stopped(fetcher.next()).await else { break };
+            self.tally.count_request();
+            self.count(&fetched?)?;
+            for _ in failures..fetcher.failures() {
+                self.tally.count_error();
+            }
+            failures = fetcher.failures();
+            self.tally.change_lag(fetcher.lag() - lag);
+            lag = fetcher.lag();
+            if self.rate > 0.0 {
+                // The next look is when what was read has been digested.
+                let records = self.consumed.borrow().records;
+                let mut next = began + Duration::from_secs_f64(records as f64 / self.rate);
+                if let Some(after) = self.plan.after {
+                    next = next.min(began + after);
+                }
+                self.tally.sleep_until(next).await;
+            }
         }
-        let fetched = fetcher.next().await?;
-        let mut consumed = consumed.borrow_mut();
+        self.consumed.borrow_mut().requests += fetcher.requests();
+        Ok(())
+    }
+
+    fn count(&self, fetched: &[Fetched]) -> Result<(), ClientError> {
+        let mut consumed = self.consumed.borrow_mut();
         for batch in fetched.iter().flat_map(|fetched| &fetched.batches) {
-            if plan.check_crcs {
+            if self.plan.check_crcs {
                 let checked = batch.header.verify_crc(&batch.bytes);
                 checked.map_err(|error| {
                     ClientError::Corrupt(format!("batch at offset {}: {error}", batch.header.base_offset))
                 })?;
             }
-            consumed.records += batch.header.record_count.max(0) as u64;
+            let (records, bytes) = (batch.header.record_count.max(0) as u64, batch.bytes.len() as u64);
+            consumed.records += records;
             consumed.batches += 1;
-            consumed.bytes += batch.bytes.len() as u64;
+            consumed.bytes += bytes;
+            self.tally.count_records(records, bytes);
         }
         if !fetched.is_empty() {
             consumed.last = Some(reactor::now());
         }
+        Ok(())
     }
 }

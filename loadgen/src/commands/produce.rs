@@ -5,16 +5,20 @@ use std::time::Duration;
 
 use reactor::Instant;
 
-use super::{Meter, mb_per_second, per_second};
+use super::{mb_per_second, per_second};
 use crate::accumulator::Template;
 use crate::args::{ProduceArgs, WriteArgs};
-use crate::arrivals::Arrivals;
+use crate::arrivals::Pattern;
 use crate::client::{ClientError, Cluster};
+use crate::distributions::Keys;
 use crate::lanes::{Idempotence, Lanes, Stop};
-use crate::payload::letters;
-use crate::report::{Report, Work};
+use crate::limits::TEMPLATES_MAX;
+use crate::part::{Context, Meter};
+use crate::records::{RecordShape, RecordSource};
+use crate::report::{Latency, Report, Work};
 use crate::send_stats::SendStats;
-use crate::sender::SendSettings;
+use crate::sender::{Counting, Done, SendSettings};
+use crate::tally::{Goal, Tally, Window};
 use crate::threads::{self, Share};
 
 /// What a thread does.
@@ -24,41 +28,72 @@ struct Plan {
     timeout: Duration,
     settings: SendSettings,
     idempotence: Idempotence,
-    write: WriteArgs,
+    shape: RecordShape,
+    pattern: Option<Pattern>,
+    goal: Goal,
+    seed: u64,
 }
 
-pub(super) fn run(args: &ProduceArgs) -> Result<Report, ClientError> {
+pub(super) fn run(args: &ProduceArgs, context: &Context) -> Result<Report, ClientError> {
     let timeout = args.target.timeout();
+    let pattern = args.write.pattern()?;
     let plan = Plan {
-        bootstrap: args.target.bootstrap.clone(),
+        bootstrap: args.target.cluster.bootstrap.clone(),
         timeout,
         settings: args.write.send_settings(timeout, args.target.retry_for()),
         idempotence: if args.idempotent { Idempotence::On } else { Idempotence::Off },
-        write: args.write.clone(),
+        shape: args.write.shape(0)?,
+        goal: args.write.goal(pattern.as_ref()),
+        pattern,
+        seed: context.seed,
     };
-    let acks = plan.settings.acks;
+    let (acks, goal) = (plan.settings.acks, plan.goal);
+    let from = match (&plan.pattern, plan.shape.keys) {
+        (Some(_), _) => "intended time",
+        (None, Keys::None) => "sending",
+        (None, _) => "handing over",
+    };
     let shares = threads::share_out(&args.target)?;
     let (threads, partitions) = (shares.len(), shares[0].topic.partitions.len());
-    let meter = Meter::start(&args.target)?;
-    let results = threads::run(shares, |share| work(share, plan))?;
+    let meter = Meter::start(context)?;
+    context.link.begin(goal);
+    let (results, counted) = threads::run(shares, &context.link, |share, tally| work(share, tally, plan))?;
     let began = results.iter().map(|(began, _)| *began).min().unwrap_or_else(reactor::now);
     let mut stats = SendStats::new();
     for (_, thread) in results {
         stats.add(thread);
     }
 
-    let mut report = Report::new("produce");
+    let mut report = Report::new();
     report.put("topic", args.target.topic.as_str());
     report.put("partitions", partitions);
     report.put("threads", threads);
-    report.put("rate_wanted_per_s", args.write.rate);
+    put_arrivals(&mut report, &args.write, &counted)?;
     put_sent(&mut report, &stats, began);
-    report.put("latency_from", if args.write.rate > 0.0 { "intended time" } else { "sending" });
-    report.put("latency_to", if acks == 0 { "handing to the socket" } else { "acknowledgement" });
-    report.put_latency("latency", &stats.latency);
+    let to = if acks == 0 { "handing to the socket" } else { "acknowledgement" };
+    report.put("latency_from", from);
+    report.put("latency_to", to);
+    report.put_latency(Latency { name: "latency", from, to, histogram: counted.latencies.get("latency") });
     let work = Work { records: stats.records, bytes: stats.value_bytes, requests: stats.requests };
     meter.stop(&mut report, work)?;
     Ok(report)
+}
+
+/// When records were to come, and how many should have.
+pub(super) fn put_arrivals(
+    report: &mut Report,
+    write: &WriteArgs,
+    counted: &Window,
+) -> Result<(), ClientError> {
+    match write.pattern()? {
+        Some(pattern) => {
+            report.put("arrivals", pattern.describe());
+            report.put("records_due", counted.due);
+        }
+        None => report.put("arrivals", "closed"),
+    }
+    report.put("errors", counted.errors);
+    Ok(())
 }
 
 /// How much was written since `began`, and how fast.
@@ -76,21 +111,36 @@ pub(super) fn put_sent(report: &mut Report, stats: &SendStats, began: Instant) {
     report.put("requests_per_s", per_second(stats.requests, seconds));
 }
 
-async fn work(share: Share, plan: Plan) -> Result<(Instant, SendStats), ClientError> {
+async fn work(share: Share, tally: Rc<Tally>, plan: Plan) -> Result<(Instant, SendStats), ClientError> {
     let cluster = Rc::new(Cluster::connect(&plan.bootstrap, plan.timeout).await?);
     cluster.topic(&share.topic.name).await?;
-    let value = letters(plan.write.size, share.thread as u64);
-    let template = Template::new(&value, plan.settings.batches);
-    let template = template.map_err(|error| ClientError::Usage(format!("cannot build a batch: {error}")))?;
-    let lanes =
-        Lanes::open(&cluster, &share.topic, &share.partitions, plan.settings, plan.idempotence).await?;
-    let stop = Stop { records: share.part_of(plan.write.records), after: plan.write.duration() };
+    let mut source = RecordSource::new(plan.shape, plan.seed, share.place(), 0);
+    let templates = templates(&mut source, &plan)?;
+    let counting = Counting { tally, latency: "latency", done: Done::Acknowledged };
+    let lanes = Lanes::open(&cluster, &share, plan.settings, plan.idempotence, counting).await?;
+    let stop = Stop::of(plan.goal, &share);
     let began = reactor::now();
-    if plan.write.rate > 0.0 {
-        let arrivals = Arrivals::new(began, plan.write.rate / share.threads as f64);
-        lanes.pace(arrivals, stop, |lanes, index, intended| lanes.push(index, &value, intended)).await;
-    } else {
-        lanes.flood(&template, &value, stop).await;
+    if !templates.is_empty() {
+        lanes.flood(&templates, &mut source, stop).await;
+        return Ok((began, lanes.finish().await?));
+    }
+    let write = |lanes: &Lanes, number: u64, intended: Instant| {
+        let key = source.draw();
+        lanes.push(lanes.place(key, number), source.record(), intended);
+    };
+    match &plan.pattern {
+        Some(pattern) => lanes.pace(pattern.start(began, share.place(), plan.seed), stop, write).await,
+        None => lanes.crowd(stop, write).await,
     }
     Ok((began, lanes.finish().await?))
+}
+
+/// Batches for a closed loop. None at a rate, nor with keys: those say which partition a record goes to.
+fn templates(source: &mut RecordSource, plan: &Plan) -> Result<Vec<Template>, ClientError> {
+    if plan.pattern.is_some() || source.has_keys() {
+        return Ok(Vec::new());
+    }
+    let made: Result<Vec<_>, _> =
+        (0..TEMPLATES_MAX).map(|_| Template::new(source, plan.settings.batches)).collect();
+    made.map_err(|error| ClientError::Usage(format!("cannot build a batch: {error}")))
 }

@@ -16,18 +16,19 @@ use std::time::Duration;
 use reactor::{Instant, Priority};
 use wire::kafka::record::Records;
 
-use super::Meter;
-use super::produce::put_sent;
-use crate::args::{VerifyArgs, WriteArgs};
-use crate::arrivals::Arrivals;
+use super::produce::{put_arrivals, put_sent};
+use crate::args::VerifyArgs;
+use crate::arrivals::Pattern;
 use crate::client::{ClientError, Cluster, LATEST, Topic};
 use crate::fetcher::{FetchSettings, Fetcher};
 use crate::lanes::{Idempotence, Lanes, Stop};
 use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, VERIFIED_RECORDS_MAX};
-use crate::payload::letters;
-use crate::report::{Report, Work};
+use crate::part::{Context, Meter};
+use crate::records::{RecordShape, RecordSource};
+use crate::report::{Latency, Report, Work};
 use crate::send_stats::SendStats;
-use crate::sender::SendSettings;
+use crate::sender::{Counting, Done, SendSettings};
+use crate::tally::{Goal, Tally};
 use crate::threads::{self, Share};
 use crate::verify::{Checker, Findings, RecordId, STAMP_BYTES, stamp};
 
@@ -38,67 +39,105 @@ struct Plan {
     send: SendSettings,
     fetch: FetchSettings,
     idempotence: Idempotence,
-    write: WriteArgs,
+    shape: RecordShape,
+    pattern: Option<Pattern>,
+    goal: Goal,
+    /// Whether all is read once more when all is written.
+    afterwards: Afterwards,
     run: u64,
+    seed: u64,
 }
+
+/// Whether everything is read a second time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    Read,
+    /// The log may have dropped its oldest records by then.
+    Skip,
+}
+
+const PRODUCE: &str = "produce";
 
 /// What one thread found.
 struct Verified {
     began: Instant,
     sent: SendStats,
     alongside: Findings,
-    afterwards: Findings,
+    afterwards: Option<Findings>,
 }
 
-pub(super) fn run(args: &VerifyArgs) -> Result<Report, ClientError> {
-    let (timeout, retry_for) = (args.target.timeout(), args.target.retry_for());
-    if args.write.size < STAMP_BYTES || args.write.records > VERIFIED_RECORDS_MAX {
-        let what = format!("--size must be at least {STAMP_BYTES}, --records at most {VERIFIED_RECORDS_MAX}");
-        return Err(ClientError::Usage(what));
+pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Report, ClientError> {
+    check(args, context, Afterwards::Read)
+}
+
+/// Writes, reads and compares; also what a soak does for longer.
+pub(super) fn check(
+    args: &VerifyArgs,
+    context: &Context,
+    afterwards: Afterwards,
+) -> Result<Report, ClientError> {
+    let plan = plan(args, context, afterwards)?;
+    let (goal, from) = (plan.goal, if plan.pattern.is_some() { "intended time" } else { "handing over" });
+    let shares = threads::share_out(&args.target)?;
+    let (threads, partitions) = (shares.len(), shares[0].topic.partitions.len());
+    let meter = Meter::start(context)?;
+    context.link.begin(goal);
+    let (results, counted) = threads::run(shares, &context.link, |share, tally| work(share, tally, plan))?;
+    let began = results.iter().map(|thread| thread.began).min().unwrap_or_else(reactor::now);
+    let (mut sent, mut alongside, mut later) = (SendStats::new(), Findings::default(), None);
+    for thread in results {
+        sent.add(thread.sent);
+        alongside.add(&thread.alongside);
+        if let Some(found) = &thread.afterwards {
+            later.get_or_insert_with(Findings::default).add(found);
+        }
     }
+
+    let mut report = Report::new();
+    report.put("topic", args.target.topic.as_str());
+    report.put("partitions", partitions);
+    report.put("threads", threads);
+    put_arrivals(&mut report, &args.write, &counted)?;
+    put_sent(&mut report, &sent, began);
+    let histogram = counted.latencies.get(PRODUCE);
+    report.put_latency(Latency { name: PRODUCE, from, to: "acknowledgement", histogram });
+    put_findings(&mut report, "alongside", &alongside);
+    if let Some(later) = &later {
+        put_findings(&mut report, "afterwards", later);
+    }
+    let clean = alongside.is_clean() && later.is_none_or(|later| later.is_clean());
+    report.put("verdict", if clean { "clean" } else { "FAULTY" });
+    if !clean {
+        report.fail("the log does not give back what it took: see the counts of each reading");
+    }
+    let work = Work { records: sent.records, bytes: sent.value_bytes, requests: sent.requests };
+    meter.stop(&mut report, work)?;
+    Ok(report)
+}
+
+fn plan(args: &VerifyArgs, context: &Context, afterwards: Afterwards) -> Result<Plan, ClientError> {
+    let (timeout, retry_for) = (args.target.timeout(), args.target.retry_for());
+    let pattern = args.write.pattern()?;
     let plan = Plan {
-        bootstrap: args.target.bootstrap.clone(),
+        bootstrap: args.target.cluster.bootstrap.clone(),
         timeout,
         send: args.write.send_settings(timeout, retry_for),
         fetch: args.read.fetch_settings(timeout, retry_for),
         idempotence: if args.not_idempotent { Idempotence::Off } else { Idempotence::On },
-        write: args.write.clone(),
+        shape: args.write.shape(STAMP_BYTES)?,
+        goal: args.write.goal(pattern.as_ref()),
+        pattern,
+        afterwards,
         run: reactor::now().as_ns() ^ (reactor::wall_clock_ms() as u64) << 20,
+        seed: context.seed,
     };
+    if plan.goal.records.is_some_and(|records| records > VERIFIED_RECORDS_MAX) {
+        return Err(ClientError::Usage(format!("--records must be at most {VERIFIED_RECORDS_MAX}")));
+    }
     if plan.send.acks == 0 {
         return Err(ClientError::Usage("verify needs acknowledgements: --acks 1 or all".to_owned()));
     }
-    let shares = threads::share_out(&args.target)?;
-    let (threads, partitions) = (shares.len(), shares[0].topic.partitions.len());
-    let meter = Meter::start(&args.target)?;
-    let results = threads::run(shares, |share| work(share, plan))?;
-    let began = results.iter().map(|thread| thread.began).min().unwrap_or_else(reactor::now);
-    let (mut sent, mut alongside, mut afterwards) =
-        (SendStats::new(), Findings::default(), Findings::default());
-    for thread in results {
-        sent.add(thread.sent);
-        alongside.add(&thread.alongside);
-        afterwards.add(&thread.afterwards);
-    }
-
-    let mut report = Report::new("verify");
-    report.put("topic", args.target.topic.as_str());
-    report.put("partitions", partitions);
-    report.put("threads", threads);
-    put_sent(&mut report, &sent, began);
-    report.put_latency("produce", &sent.latency);
-    put_findings(&mut report, "alongside", &alongside);
-    put_findings(&mut report, "afterwards", &afterwards);
-    let clean = alongside.is_clean() && afterwards.is_clean();
-    report.put("verdict", if clean { "clean" } else { "FAULTY" });
-    if !clean {
-        report.fail();
-    }
-    meter.stop(
-        &mut report,
-        Work { records: sent.records, bytes: sent.value_bytes, requests: sent.requests },
-    )?;
-    Ok(report)
+    Ok(plan)
 }
 
 fn put_findings(report: &mut Report, reading: &str, findings: &Findings) {
@@ -112,11 +151,11 @@ fn put_findings(report: &mut Report, reading: &str, findings: &Findings) {
     report.put(format!("{reading}_unacknowledged"), findings.unacknowledged);
 }
 
-async fn work(share: Share, plan: Plan) -> Result<Verified, ClientError> {
+async fn work(share: Share, tally: Rc<Tally>, plan: Plan) -> Result<Verified, ClientError> {
     let cluster = Rc::new(Cluster::connect(&plan.bootstrap, plan.timeout).await?);
     let topic = cluster.topic(&share.topic.name).await?;
     let starts = cluster.offsets(&topic.name, &share.partitions, LATEST).await?;
-    let stop = Stop { records: share.part_of(plan.write.records), after: plan.write.duration() };
+    let stop = Stop::of(plan.goal, &share);
     let reading = Reading {
         share: share.clone(),
         cluster: cluster.clone(),
@@ -127,14 +166,18 @@ async fn work(share: Share, plan: Plan) -> Result<Verified, ClientError> {
     let ends: Rc<RefCell<Option<HashMap<i32, i64>>>> = Rc::default();
     let alongside = reactor::spawn(Priority::Latency, "verify-alongside", reading.clone().read(ends.clone()));
 
-    let lanes = Lanes::open(&cluster, &topic, &share.partitions, plan.send, plan.idempotence).await?;
+    let counting = Counting { tally, latency: PRODUCE, done: Done::Acknowledged };
+    let lanes = Lanes::open(&cluster, &share, plan.send, plan.idempotence, counting).await?;
     let began = reactor::now();
     write(&lanes, &share, &plan, stop).await;
     let sent = lanes.finish().await?;
     let log_ends = cluster.offsets(&topic.name, &share.partitions, LATEST).await?;
     *ends.borrow_mut() = Some(log_ends);
     let alongside = alongside.await?;
-    let afterwards = reading.read(ends).await?;
+    let afterwards = match plan.afterwards {
+        Afterwards::Read => Some(reading.read(ends).await?),
+        Afterwards::Skip => None,
+    };
     let finish = |checkers: HashMap<i32, Checker>| {
         let mut all = Findings::default();
         for (partition, checker) in checkers {
@@ -143,36 +186,31 @@ async fn work(share: Share, plan: Plan) -> Result<Verified, ClientError> {
         }
         all
     };
-    let (alongside, afterwards) = (finish(alongside), finish(afterwards));
+    let (alongside, afterwards) = (finish(alongside), afterwards.map(finish));
     Ok(Verified { began, sent, alongside, afterwards })
 }
 
-/// Writes the thread's records, at the rate or as fast as they are acknowledged.
+/// Writes the thread's records, as they are due or as fast as they are acknowledged.
 async fn write(lanes: &Lanes, share: &Share, plan: &Plan, stop: Stop) {
-    let mut value = letters(plan.write.size, share.thread as u64);
-    let mut write = |lanes: &Lanes, index: usize, intended: Instant| {
+    let mut source = RecordSource::new(plan.shape, plan.seed, share.place(), STAMP_BYTES);
+    let write = |lanes: &Lanes, number: u64, intended: Instant| {
+        let key = source.draw();
+        let index = lanes.place(key, number);
         let id = RecordId {
             run: plan.run,
             producer: share.thread as u32,
             partition: lanes.partition(index),
             number: lanes.next_number(index),
         };
-        stamp(&mut value, id);
-        lanes.push(index, &value, intended);
+        stamp(source.value_mut(), id);
+        lanes.push(index, source.record(), intended);
     };
-    if plan.write.rate > 0.0 {
-        let arrivals = Arrivals::new(reactor::now(), plan.write.rate / share.threads as f64);
-        return lanes.pace(arrivals, stop, write).await;
-    }
-    let began = reactor::now();
-    for number in 0..stop.records {
-        if stop.after.is_some_and(|after| began.elapsed() >= after) || !lanes.wait_for_room().await {
-            return;
+    match &plan.pattern {
+        Some(pattern) => {
+            let arrivals = pattern.start(reactor::now(), share.place(), plan.seed);
+            lanes.pace(arrivals, stop, write).await;
         }
-        write(lanes, number as usize % lanes.partition_count(), reactor::now());
-        if reactor::should_yield() {
-            reactor::yield_now().await;
-        }
+        None => lanes.crowd(stop, write).await,
     }
 }
 
@@ -211,7 +249,7 @@ impl Reading {
 
     fn checker(&self, partition: i32) -> Checker {
         let id = RecordId { run: self.plan.run, producer: self.share.thread as u32, partition, number: 0 };
-        Checker::new(id, self.plan.write.records)
+        Checker::new(id, self.plan.goal.records.unwrap_or(VERIFIED_RECORDS_MAX))
     }
 }
 

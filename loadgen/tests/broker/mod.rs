@@ -3,7 +3,9 @@
 //! One node, one topic, threads and a mutex, batches kept in memory. It deduplicates by producer and sequence
 //! and refuses gaps, as far as a client that retries in order needs. Its [`Fault`]s are the planted bugs that `verify` must find.
 
-use std::collections::HashMap;
+mod group;
+
+use std::collections::{BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -12,10 +14,17 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use wire::kafka::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
-use wire::kafka::create_topics::{CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse};
+use wire::kafka::create_topics::{
+    CreatableTopic, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
+};
+use wire::kafka::delete_topics::{DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse};
 use wire::kafka::fetch::{FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData};
+use wire::kafka::find_coordinator::FindCoordinatorRequest;
 use wire::kafka::header::RequestHeader;
+use wire::kafka::heartbeat::HeartbeatRequest;
 use wire::kafka::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use wire::kafka::join_group::JoinGroupRequest;
+use wire::kafka::leave_group::LeaveGroupRequest;
 use wire::kafka::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
@@ -25,7 +34,10 @@ use wire::kafka::metadata::{
 };
 use wire::kafka::produce::{PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse};
 use wire::kafka::record_batch::{BatchHeader, set_base_offset, set_crc};
-use wire::kafka::{ApiKey, Reader, Records, Request, Uuid, frame};
+use wire::kafka::sync_group::SyncGroupRequest;
+use wire::kafka::{ApiKey, Reader, Records, Request, Str, Uuid, frame};
+
+use group::Group;
 
 /// What the broker does wrong, to the tenth batch unless said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +70,8 @@ struct Log {
 }
 
 struct State {
+    topics: BTreeSet<String>,
+    /// Of all topics.
     partitions: Vec<Log>,
     batches: u64,
     requests: u64,
@@ -75,18 +89,20 @@ impl Broker {
     pub(crate) fn start(fault: Fault) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State { partitions: Vec::new(), batches: 0, requests: 0 }));
+        let topics = BTreeSet::new();
+        let state = Arc::new(Mutex::new(State { topics, partitions: Vec::new(), batches: 0, requests: 0 }));
+        let group = Arc::new(Group::default());
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (stream, state) = (stream.unwrap(), state.clone());
-                thread::spawn(move || serve(stream, address, &state, fault));
+                let (stream, state, group) = (stream.unwrap(), state.clone(), group.clone());
+                thread::spawn(move || serve(stream, address, (&state, &group), fault));
             }
         });
         Self { address }
     }
 }
 
-fn serve(mut stream: TcpStream, address: SocketAddr, state: &Mutex<State>, fault: Fault) {
+fn serve(mut stream: TcpStream, address: SocketAddr, (state, group): (&Mutex<State>, &Group), fault: Fault) {
     stream.set_nodelay(true).unwrap();
     loop {
         let mut prefix = [0; 4];
@@ -97,7 +113,7 @@ fn serve(mut stream: TcpStream, address: SocketAddr, state: &Mutex<State>, fault
         stream.read_exact(&mut body).unwrap();
         let mut reader = Reader::new(body.freeze());
         let header = RequestHeader::decode(&mut reader).unwrap();
-        let call = Call { header, address, state, fault };
+        let call = Call { header, address, state, group, fault };
         let Some(answer) = call.answer(&mut reader) else { return };
         if stream.write_all(&answer).is_err() {
             return;
@@ -109,6 +125,7 @@ struct Call<'a> {
     header: RequestHeader,
     address: SocketAddr,
     state: &'a Mutex<State>,
+    group: &'a Group,
     fault: Fault,
 }
 
@@ -130,6 +147,15 @@ impl Call<'_> {
                 if request.acks == 0 { Some(Bytes::new()) } else { self.reply::<ProduceRequest>(&response) }
             }
             ApiKey::Fetch => self.reply::<FetchRequest>(&self.fetch(&self.request(reader))),
+            ApiKey::DeleteTopics => self.reply::<DeleteTopicsRequest>(&self.delete(&self.request(reader))),
+            ApiKey::FindCoordinator => {
+                let response = Group::coordinator(&self.request(reader), self.address);
+                self.reply::<FindCoordinatorRequest>(&response)
+            }
+            ApiKey::JoinGroup => self.reply::<JoinGroupRequest>(&self.group.join(&self.request(reader))),
+            ApiKey::SyncGroup => self.reply::<SyncGroupRequest>(&self.group.sync(&self.request(reader))),
+            ApiKey::Heartbeat => self.reply::<HeartbeatRequest>(&self.group.beat(&self.request(reader))),
+            ApiKey::LeaveGroup => self.reply::<LeaveGroupRequest>(&self.group.leave(&self.request(reader))),
             other => panic!("{other:?} is not expected"),
         }
     }
@@ -146,14 +172,16 @@ impl Call<'_> {
 
     fn metadata(&self, request: &MetadataRequest) -> MetadataResponse {
         let asked = request.topics.clone().unwrap_or_default();
-        let count = self.state.lock().unwrap().partitions.len() as i32;
+        let state = self.state.lock().unwrap();
+        let count = state.partitions.len() as i32;
         let partition = |partition_index| MetadataResponsePartition {
             partition_index,
             leader_id: 1,
             ..MetadataResponsePartition::default()
         };
-        let topic = |name| MetadataResponseTopic {
-            error_code: if count == 0 { 3 } else { 0 },
+        let exists = |name: &Option<Str>| name.as_ref().is_some_and(|name| state.topics.contains(&**name));
+        let topic = |name: Option<Str>| MetadataResponseTopic {
+            error_code: if exists(&name) { 0 } else { 3 },
             name,
             topic_id: TOPIC_ID,
             partitions: (0..count).map(partition).collect(),
@@ -181,11 +209,24 @@ impl Call<'_> {
             next_sequence: HashMap::new(),
         };
         state.partitions.resize_with(request.topics[0].num_partitions as usize, log);
-        let name = request.topics[0].name.clone();
-        CreateTopicsResponse {
-            topics: vec![CreatableTopicResult { name, ..Default::default() }],
-            ..Default::default()
-        }
+        let mut outcome = |asked: &CreatableTopic| CreatableTopicResult {
+            name: asked.name.clone(),
+            error_code: if state.topics.insert(asked.name.to_string()) { 0 } else { 36 },
+            ..CreatableTopicResult::default()
+        };
+        let topics = request.topics.iter().map(&mut outcome).collect();
+        CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }
+    }
+
+    fn delete(&self, request: &DeleteTopicsRequest) -> DeleteTopicsResponse {
+        let mut state = self.state.lock().unwrap();
+        let mut outcome = |name: &Option<Str>| DeletableTopicResult {
+            name: name.clone(),
+            error_code: if state.topics.remove(&**name.as_ref().unwrap()) { 0 } else { 3 },
+            ..DeletableTopicResult::default()
+        };
+        let responses = request.topics.iter().map(|topic| outcome(&topic.name)).collect();
+        DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() }
     }
 
     fn offsets(&self, request: &ListOffsetsRequest) -> ListOffsetsResponse {
@@ -276,6 +317,12 @@ fn api_versions() -> ApiVersionsResponse {
         spoken::<ListOffsetsRequest>(),
         spoken::<ProduceRequest>(),
         spoken::<FetchRequest>(),
+        spoken::<DeleteTopicsRequest>(),
+        spoken::<FindCoordinatorRequest>(),
+        spoken::<JoinGroupRequest>(),
+        spoken::<SyncGroupRequest>(),
+        spoken::<HeartbeatRequest>(),
+        spoken::<LeaveGroupRequest>(),
     ];
     ApiVersionsResponse { api_keys, ..ApiVersionsResponse::default() }
 }

@@ -1,0 +1,69 @@
+//! The broker, and the topic.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::parse;
+use crate::client::TopicSpec;
+
+/// Whom to talk to.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClusterArgs {
+    /// A broker to ask for the others.
+    #[arg(long, default_value = "127.0.0.1:9092", value_name = "HOST:PORT")]
+    pub(crate) bootstrap: String,
+    /// Threads, each with its own share of the work and its own connections.
+    #[arg(long, default_value_t = 1, value_parser = parse::threads)]
+    pub(crate) threads: usize,
+    /// Longest wait for an answer.
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=2_000_000_000))]
+    pub(crate) timeout_ms: u64,
+}
+
+impl ClusterArgs {
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+}
+
+/// The broker and the topic.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TargetArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[arg(long, default_value = "loadgen")]
+    pub(crate) topic: String,
+    /// Create the topic with as many partitions if it does not exist; refuse it if it has another number.
+    #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
+    partitions: Option<i32>,
+    /// Replication factor of a topic that is created; -1 is the broker's default.
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+    replication_factor: i16,
+    /// Configuration of a topic that is created.
+    #[arg(long = "topic-config", value_name = "NAME=VALUE", value_parser = parse::name_and_value)]
+    topic_configs: Vec<(String, String)>,
+    /// How long to go on trying when the broker is away in the middle of a run, or refuses for a reason that passes;
+    /// 0: the run ends at the first failure.
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(..=2_000_000_000))]
+    retry_ms: u64,
+}
+
+impl TargetArgs {
+    pub(crate) fn topic_spec(&self) -> TopicSpec {
+        TopicSpec {
+            name: self.topic.clone(),
+            partitions: self.partitions,
+            replication_factor: self.replication_factor,
+            configs: self.topic_configs.clone(),
+        }
+    }
+
+    pub(crate) fn retry_for(&self) -> Duration {
+        Duration::from_millis(self.retry_ms)
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.cluster.timeout()
+    }
+}
