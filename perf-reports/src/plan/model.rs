@@ -250,6 +250,19 @@ mod tests {
     }
 
     #[test]
+    fn one_partition_keeps_one_core_busy_and_says_so_much_of_the_others() {
+        let truth = truth();
+        let mut profile = truth.profile();
+        profile.points.retain(|point| !point.saturated);
+        profile.points.push(truth.saturated("one", 1024.0, 131_072.0, 1.0, 0.0));
+        let model = Model::of(&profile.points(Role::Calibration), 2.0, 2.0).unwrap();
+        assert!((model.usable - truth.usable).abs() < 1e-3, "{}", model.usable);
+        assert!(model.busy.is_none(), "the other core was idle for want of partitions");
+        let six = truth.saturated("six", 1024.0, 131_072.0, 6.0, 0.0);
+        assert!((model.saturation(&six.work()) - 1.0).abs() < 0.01);
+    }
+
+    #[test]
     fn memory_grows_with_partitions_as_it_did() {
         let truth = truth();
         let (model, _) = model(&truth);
