@@ -43,6 +43,9 @@ const ENDINGS: [(&str, Better); 14] = [
     ("_written_gb_per_gb", Better::Lower),
 ];
 
+/// Where the first percentile stands in the order.
+const PERCENTILES: usize = 7;
+
 /// Bytes that the broker wrote to disks for each byte of payload.
 pub(crate) const WRITTEN: &str = "broker_written_gb_per_gb";
 
@@ -54,23 +57,33 @@ pub(crate) const CPU: &str = "broker_cpu_s_per_gb";
 
 /// All figures of `run`, in the order of showing.
 pub(crate) fn of(run: &Run) -> Vec<Figure> {
-    let mut found: BTreeMap<(usize, usize, String), Figure> = BTreeMap::new();
+    let mut found: BTreeMap<(usize, usize, String, usize), Figure> = BTreeMap::new();
     for (part, place) in run.parts.iter().zip(0..) {
         let in_front = if run.parts.len() == 1 { String::new() } else { format!("{}/", part.name) };
         for name in part.results.keys() {
             let (Some(value), Some((rank, better))) = (part.result(name), judged(name)) else { continue };
             let figure = Figure { name: format!("{in_front}{name}"), value, better };
-            found.insert((place, rank, name.clone()), figure);
+            found.insert(order(place, rank, name), figure);
         }
     }
     for (name, value) in of_broker(run) {
         let known = found.values().any(|figure| figure.name == name);
         if let (false, Some((rank, better))) = (known, judged(name)) {
             let figure = Figure { name: name.to_owned(), value, better };
-            found.insert((run.parts.len(), rank, name.to_owned()), figure);
+            found.insert(order(run.parts.len(), rank, name), figure);
         }
     }
     found.into_values().collect()
+}
+
+/// The place of a figure: percentiles of one latency stand together, all else by the order of its ending.
+fn order(part: usize, rank: usize, name: &str) -> (usize, usize, String, usize) {
+    match ENDINGS.get(rank) {
+        Some((ending, _)) if ending.ends_with("_ms") => {
+            (part, PERCENTILES, name.trim_end_matches(ending).to_owned(), rank)
+        }
+        _ => (part, rank, name.to_owned(), 0),
+    }
 }
 
 /// The figure of this name.
@@ -143,6 +156,18 @@ mod tests {
         assert_eq!(better("client_cpu_s_per_gb"), Better::Neither);
         assert!(find(&figures, "latency_mean_ms").is_none(), "no means");
         assert!(find(&figures, "records").is_none(), "counts are no figures");
+    }
+
+    #[test]
+    fn percentiles_of_one_latency_stand_together() {
+        assert_eq!(ENDINGS[PERCENTILES].0, "_p50_ms");
+        let mut two = value(Made::default());
+        two["parts"][0]["results"]["end_to_end_p50_ms"] = json!(3.0);
+        two["parts"][0]["results"]["end_to_end_p99_ms"] = json!(9.0);
+        let figures = of(&named("a", &two));
+        let names: Vec<&str> =
+            figures.iter().map(|figure| figure.name.as_str()).filter(|name| name.ends_with("_ms")).collect();
+        assert_eq!(names[..3], ["end_to_end_p50_ms", "end_to_end_p99_ms", "latency_p50_ms"]);
     }
 
     #[test]

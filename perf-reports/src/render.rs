@@ -97,8 +97,9 @@ fn charts(runs: &[Run]) -> Vec<Block> {
     let tracks = tracks(runs);
     let mut names: Vec<&str> = Vec::new();
     for latency in tracks.iter().flat_map(|(_, part)| &part.latencies) {
-        if !names.contains(&latency.name.as_str()) {
-            names.push(&latency.name);
+        let name = one_name(&latency.name);
+        if !names.contains(&name) {
+            names.push(name);
         }
     }
     let mut blocks = Vec::new();
@@ -140,7 +141,7 @@ fn tracks(runs: &[Run]) -> Vec<(String, &Part)> {
 }
 
 fn latency<'a>(part: &'a Part, name: &str) -> Option<&'a Latency> {
-    part.latencies.iter().find(|latency| latency.name == name)
+    part.latencies.iter().find(|latency| one_name(&latency.name) == name)
 }
 
 fn lines(chart: Lines, table: Option<Table>) -> Option<Block> {
@@ -181,7 +182,8 @@ fn spectrum(name: &str, tracks: &[(String, &Part)]) -> Option<Block> {
 fn over_time(name: &str, tracks: &[(String, &Part)]) -> Option<Block> {
     let points = |part: &Part, percentile: &str| {
         let all = part.intervals.iter().filter_map(|interval| {
-            let ms = (*interval.latencies.get(name)?.get(percentile)?)?;
+            let (_, latency) = interval.latencies.iter().find(|(own, _)| one_name(own) == name)?;
+            let ms = (*latency.get(percentile)?)?;
             Some((interval.start_s, ms))
         });
         thinned(all.collect())
@@ -285,12 +287,14 @@ fn memory(runs: &[Run]) -> Option<Block> {
     lines(chart, Some(table))
 }
 
+/// Runs that produce and do nothing else call its latency "latency".
+fn one_name(name: &str) -> &str {
+    if name == "latency" { "produce" } else { name }
+}
+
 /// The name of a latency in a sentence.
 fn words(name: &str) -> String {
-    match name {
-        "latency" => "produce".to_owned(),
-        other => other.replace('_', " "),
-    }
+    name.replace('_', " ")
 }
 
 fn capital(text: &str) -> String {
@@ -366,6 +370,15 @@ mod tests {
         let document = document(None, &[named("a", &blind)]);
         assert_eq!(titles(&document), ["Percentiles of produce latency", "Produce latency over time"]);
         assert!(document.html().len() > 1000);
+    }
+
+    #[test]
+    fn latency_of_produce_is_one_chart_under_both_its_names() {
+        let mut both = value(Made::default());
+        both["parts"][0]["latencies"][0]["name"] = json!("produce");
+        let document = document(None, &[run("a", Made::default()), named("b", &both)]);
+        assert_eq!(titles(&document).iter().filter(|title| title.starts_with("Percentiles")).count(), 1);
+        assert_eq!(series(&document, "Percentiles of produce latency").len(), 2);
     }
 
     #[test]

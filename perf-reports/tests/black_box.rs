@@ -50,6 +50,25 @@ fn a_page_and_markdown_are_made_of_runs() {
 }
 
 #[test]
+fn a_file_that_loadgen_wrote_becomes_a_page() {
+    let written: Value = serde_json::from_str(include_str!("latency_run.json")).unwrap();
+    let folder = folder(&[("run.json", &written)]);
+    let output = reports(folder.path(), "render run.json --out page.html --markdown page.md");
+    assert!(output.status.success(), "{}", said(&output));
+    let markdown = fs::read_to_string(folder.path().join("page.md")).unwrap();
+    for part in [
+        "Percentiles of end to end latency",
+        "Percentiles of produce latency",
+        "Memory of the broker",
+        "debug build",
+    ] {
+        assert!(markdown.contains(part), "{part} in {markdown}");
+    }
+    let p99 = written["parts"][0]["results"]["end_to_end_p99_ms"].as_f64().unwrap();
+    assert!(markdown.contains(&format!("| end to end p99, ms | {p99:.1} |")), "{p99} in {markdown}");
+}
+
+#[test]
 fn a_comparison_names_its_verdict_in_text_json_and_markdown() {
     let runs: Vec<Value> = (0..6).map(|at| run(at * 1000, if at % 2 == 0 { 1.0 } else { 0.5 })).collect();
     let names = ["a1.json", "b1.json", "a2.json", "b2.json", "a3.json", "b3.json"];
