@@ -14,7 +14,7 @@ use wire::kafka::Records;
 use wire::kafka::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use wire::kafka::record_batch::{Batch, Batches};
 
-use crate::client::{ClientError, Cluster, Connection, PartitionLeader, Reply, Topic};
+use crate::client::{ClientError, Cluster, Connection, LATEST, PartitionLeader, Reply, Topic};
 use crate::limits::RETRY_PAUSE;
 use crate::sender::leader_of;
 
@@ -116,6 +116,19 @@ impl Fetcher {
     pub(crate) fn lag(&self) -> i64 {
         let behind = |position: &Position| position.high_watermark.min(position.end) - position.next_offset;
         self.positions.iter().map(|position| behind(position).max(0)).sum()
+    }
+
+    /// Asks where the logs end now, for who reads so slowly that answers are old news.
+    pub(crate) async fn learn_lag(&mut self) -> Result<(), ClientError> {
+        let partitions: Vec<PartitionLeader> =
+            self.positions.iter().map(|position| position.leader).collect();
+        let ends = self.cluster.offsets(&self.topic.name, &partitions, LATEST).await?;
+        for position in &mut self.positions {
+            if let Some(end) = ends.get(&position.leader.partition) {
+                position.high_watermark = *end;
+            }
+        }
+        Ok(())
     }
 
     /// The next batches; none when the broker had nothing new for as long as it was to wait.

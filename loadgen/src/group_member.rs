@@ -22,7 +22,10 @@ use crate::client::{ClientError, Connection};
 use crate::limits::RETRY_PAUSE;
 use crate::tally::Tally;
 
-/// Name of the latency from asking to join until the first assignment.
+/// Name of the latency from the first member's joining until all of a new group have their assignments. Brokers wait for
+/// more members then (`group.initial.rebalance.delay.ms`), so it is not mixed with what comes later.
+pub(crate) const FORM: &str = "form";
+/// Name of the latency from asking to join a group that exists until the first assignment.
 pub(crate) const JOIN: &str = "join";
 /// Name of the latency from a member's coming or going until the whole group has its assignments.
 pub(crate) const REBALANCE: &str = "rebalance";
@@ -72,6 +75,11 @@ impl Group {
         self.changed.get().is_none()
     }
 
+    /// Whether all members were once there.
+    fn is_formed(&self) -> bool {
+        self.rebalances.get() > 0
+    }
+
     /// A member has its assignment of `generation`.
     fn assigned(&self, generation: i32, members: Option<usize>, tally: &Tally) {
         let (newest, count) = self.generation.get();
@@ -86,7 +94,8 @@ impl Group {
             && whole
             && let Some(began) = self.changed.take()
         {
-            tally.record(REBALANCE, began.elapsed(), 1);
+            let name = if self.is_formed() { REBALANCE } else { FORM };
+            tally.record(name, began.elapsed(), 1);
             self.rebalances.set(self.rebalances.get() + 1);
         }
     }
@@ -133,9 +142,11 @@ impl Member {
     /// Belongs to the group until it is to leave or the run ends, then leaves.
     pub(crate) async fn run(self) -> Result<(), ClientError> {
         let connection = self.coordinator().await?;
-        let began = reactor::now();
+        let (began, is_new) = (reactor::now(), !self.group.is_formed());
         let mut joined = self.join(&connection).await?;
-        self.tally.record(JOIN, began.elapsed(), 1);
+        if !is_new {
+            self.tally.record(JOIN, began.elapsed(), 1);
+        }
         while !self.leaving.asked.get() {
             let told = reactor::timeout(self.settings.heartbeat, self.leaving.told.notified());
             // A heartbeat is due when nobody has said anything else.

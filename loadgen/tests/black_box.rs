@@ -228,6 +228,7 @@ fn members_of_a_group_come_and_go_and_each_rebalance_is_timed() {
     // The first, and two for each member that was replaced.
     let rebalances: u64 = run.figure("rebalances").parse().unwrap();
     assert!((3..=13).contains(&rebalances) && rebalances % 2 == 1, "{}", run.text);
+    assert_ne!(run.figure("form_max_ms"), "0.0", "{}", run.text);
     let longest: f64 = run.figure("rebalance_max_ms").parse().unwrap();
     assert!(longest > 1.0, "{}", run.text);
 }

@@ -177,6 +177,20 @@ fn arrivals_come_as_the_curve_says() {
 }
 
 #[test]
+fn a_slow_consumer_is_slow_and_its_lag_is_known() {
+    let place = Place::new();
+    place.run("produce --partitions 1 --records 2000 --size 100 --batch-bytes 4000", 0);
+    let run = place.run("consume --rate 100 --seconds 1.2 --interval 0.25", 0);
+    let results = &run["parts"][0]["results"];
+    let (records, lag) = (results["records"].as_u64().unwrap(), results["lag"].as_u64().unwrap());
+    // Three batches of about 30 at a time come from this broker.
+    assert!((90..=300).contains(&records), "{records}");
+    assert_eq!(records + lag, 2000);
+    let intervals = run["parts"][0]["intervals"].as_array().unwrap();
+    assert!(intervals.iter().skip(1).all(|interval| interval["lag"].as_u64() > Some(1600)), "{intervals:?}");
+}
+
+#[test]
 fn a_scenario_runs_its_parts_in_their_order() {
     let place = Place::new();
     let text = "name = \"two\"\n[defaults]\npartitions = 2\nsize = 50\n[[part]]\nname = \"fill\"\n\

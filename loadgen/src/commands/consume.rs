@@ -154,16 +154,28 @@ impl Reader {
             self.tally.change_lag(fetcher.lag() - lag);
             lag = fetcher.lag();
             if self.rate > 0.0 {
-                // The next look is when what was read has been digested.
-                let records = self.consumed.borrow().records;
-                let mut next = began + Duration::from_secs_f64(records as f64 / self.rate);
-                if let Some(after) = self.plan.after {
-                    next = next.min(began + after);
-                }
-                self.tally.sleep_until(next).await;
+                self.digest(&mut fetcher, began, &mut lag).await?;
             }
         }
         self.consumed.borrow_mut().requests += fetcher.requests();
+        Ok(())
+    }
+
+    /// Waits until what was read would have been dealt with at the rate, and sees how the log grows meanwhile.
+    async fn digest(&self, fetcher: &mut Fetcher, began: Instant, lag: &mut i64) -> Result<(), ClientError> {
+        /// How often to see.
+        const LOOK: Duration = Duration::from_millis(500);
+        let records = self.consumed.borrow().records;
+        let mut next = began + Duration::from_secs_f64(records as f64 / self.rate);
+        if let Some(after) = self.plan.after {
+            next = next.min(began + after);
+        }
+        while reactor::now() < next && !self.tally.must_stop() {
+            self.tally.sleep_until(next.min(reactor::now() + LOOK)).await;
+            fetcher.learn_lag().await?;
+            self.tally.change_lag(fetcher.lag() - *lag);
+            *lag = fetcher.lag();
+        }
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use reactor::{Priority, Task};
 
 use crate::args::GroupsArgs;
 use crate::client::ClientError;
-use crate::group_member::{Group, JOIN, Leaving, Member, MemberSettings, REBALANCE};
+use crate::group_member::{FORM, Group, JOIN, Leaving, Member, MemberSettings, REBALANCE};
 use crate::part::{Context, Meter};
 use crate::report::{Latency, Report, Work};
 use crate::tally::{Goal, Tally};
@@ -65,10 +65,12 @@ pub(super) fn run(args: &GroupsArgs, context: &Context) -> Result<Report, Client
     report.put("rebalances", results.iter().sum::<u64>());
     report.put("requests", counted.requests);
     report.put("errors", counted.errors);
+    let form = counted.latencies.get(FORM);
+    let to = "the last member's assignment";
+    report.put_latency(Latency { name: FORM, from: "the first member's joining", to, histogram: form });
     let join = counted.latencies.get(JOIN);
     report.put_latency(Latency { name: JOIN, from: "sending", to: "the first assignment", histogram: join });
     let rebalance = counted.latencies.get(REBALANCE);
-    let to = "the last member's assignment";
     report.put_latency(Latency {
         name: REBALANCE,
         from: "a member's coming or going",
