@@ -197,7 +197,7 @@ fn unmet(sizing: &Sizing<'_>, demand: &Demand, short_of: Resource) -> Unmet {
         ),
         (Resource::Partitions, _) => match partitions_needed(sizing, demand) {
             Some(least) => format!(
-                "it cannot be met with {} partitions: they keep too few cores busy, and about {} would be enough",
+                "it cannot be met with {} partitions: they do not spread over enough cores and nodes, and about {} would",
                 brief(demand.partitions),
                 brief(least)
             ),
@@ -226,7 +226,7 @@ fn reasons(
     let (nodes, loaded) = planned;
     let mut reasons = Vec::new();
     if nodes > 1 {
-        reasons.push(format!("{nodes} nodes: one was measured, and load is taken to spread evenly"));
+        reasons.push(format!("{nodes} nodes: one was measured, and the busiest of them is planned for"));
     }
     if question.replication > 1 {
         reasons.push(
@@ -307,8 +307,8 @@ fn figures(question: &Question, sizing: &Sizing<'_>, planned: (u32, &Loaded), so
         "",
         if question.node_cores.is_some() { Source::Given } else { Source::Measured },
     );
-    put("cpu_cores_busy", "busy in them", loaded.cpu_cores, "cores", source);
-    put("utilisation", "of saturation", loaded.utilisation * 100.0, "%", source);
+    put("cpu_cores_busy", "cores busy on a node", loaded.cpu_cores, "", source);
+    put("utilisation", "CPU of a node, of saturation", loaded.utilisation * 100.0, "%", source);
     if let Some(p99) = loaded.p99_ms {
         put("p99_ms", "p99 of produce", p99, "ms", source);
     }
@@ -435,7 +435,7 @@ mod tests {
         let said = refused(&Question { p99_ms: 0.01, ..question() });
         assert!(said.contains("half of the syncs"), "{said}");
         let said = refused(&Question { ingress_bytes_per_s: 20e9, partitions: 2.0, ..question() });
-        assert!(said.contains("2 partitions: they keep too few cores busy"), "{said}");
+        assert!(said.contains("2 partitions: they do not spread over enough"), "{said}");
         let enough: f64 =
             said.split("about ").nth(1).unwrap().split(' ').next().unwrap().replace(',', "").parse().unwrap();
         assert!(

@@ -13,15 +13,10 @@ use crate::number::{brief, short, times};
 
 impl Plan {
     fn table(&self) -> Table {
-        let mut table = Table::new(["", "value", "unit", "source"]);
+        let mut table = Table::new(["", "value", "source"]);
         for figure in &self.figures {
-            let source = figure.source.words();
-            table.row([
-                figure.what.to_owned(),
-                brief(figure.value),
-                figure.unit.to_owned(),
-                source.to_owned(),
-            ]);
+            let value = format!("{} {}", brief(figure.value), figure.unit).trim_end().to_owned();
+            table.row([figure.what.to_owned(), value, figure.source.words().to_owned()]);
         }
         table
     }

@@ -32,12 +32,23 @@ pub(crate) struct Demand {
 }
 
 impl Demand {
-    /// What one node of `nodes` does in a second.
+    /// Partitions with their copies.
+    fn copies(&self) -> f64 {
+        self.partitions * self.replication
+    }
+
+    /// What the busiest of `nodes` has of all copies: no copy is on two of them.
+    fn share(&self, nodes: f64) -> f64 {
+        (self.copies() / nodes).ceil() / self.copies()
+    }
+
+    /// What the busiest of `nodes` does in a second.
     fn work(&self, nodes: f64) -> Work {
         let copies = self.replication - 1.0;
-        let written = self.ingress * self.replication / nodes;
+        let share = self.share(nodes);
+        let written = self.ingress * self.replication * share;
         let batches = written / self.batch_bytes;
-        let read = self.ingress * (self.fan_out + copies) / nodes;
+        let read = self.ingress * (self.fan_out + copies) * share;
         let (fetched_batches, fetches) = (read / self.batch_bytes, read / self.fetch_bytes);
         Work {
             written: Traffic {
@@ -53,7 +64,7 @@ impl Demand {
                 requests: fetches,
             },
             seconds: 1.0,
-            partitions: self.partitions * self.replication / nodes,
+            partitions: self.copies() * share,
         }
     }
 
@@ -132,14 +143,14 @@ pub(crate) struct Sizing<'a> {
 }
 
 impl Sizing<'_> {
-    /// One of `nodes` that share `demand` evenly.
+    /// The busiest of `nodes` that share `demand`.
     pub(crate) fn load(&self, demand: &Demand, nodes: f64) -> Loaded {
         let work = demand.work(nodes);
         let cpu_cores = self.model.cpu_s(&work);
         let keep_busy = self.node.cores.min(work.partitions);
         let utilisation = cpu_cores / (self.node.usable * keep_busy);
         let copies = demand.replication - 1.0;
-        let ingress = demand.ingress / nodes;
+        let ingress = demand.ingress * demand.share(nodes);
         let disk_written = ingress * demand.replication * self.model.written_per_byte.unwrap_or(1.0);
         let disk_read = ingress * demand.fan_out * demand.cold_share;
         let disk_space = ingress * demand.replication * demand.retention_s;
@@ -193,14 +204,21 @@ impl Sizing<'_> {
     /// The least number of nodes that is enough; else what is short whatever their number.
     pub(crate) fn nodes(&self, demand: &Demand) -> Result<u32, Resource> {
         let mut short = Resource::Cpu;
-        for nodes in 1..=NODES_MAX {
+        // More nodes than copies have nothing to do.
+        let most = demand.copies().min(f64::from(NODES_MAX)) as u32;
+        for nodes in 1..=most {
             let loaded = self.load(demand, f64::from(nodes));
             match self.short_of(demand, &loaded, self.node.disks_max) {
                 None => return Ok(nodes),
                 Some(resource) => short = resource,
             }
         }
-        Err(short)
+        let too_late = self.least_p99(demand).is_none_or(|least| least > demand.p99_ms);
+        Err(match short {
+            Resource::Latency if too_late => short,
+            _ if most < NODES_MAX => Resource::Partitions,
+            _ => short,
+        })
     }
 
     /// By which factor the ingress may grow on so many nodes and disks, and what ends it. In steps of one percent.
@@ -295,6 +313,19 @@ mod tests {
             let expected = (busy / (2.0 * 0.5 * 0.7 - cost[6])).ceil() as u32;
             assert_eq!(nodes, expected);
             assert!(nodes > 2);
+        });
+    }
+
+    #[test]
+    fn a_partition_is_on_one_node_so_few_do_not_spread() {
+        let three = Demand { partitions: 3.0, ..demand() };
+        assert!((three.share(2.0) - 2.0 / 3.0).abs() < 1e-12, "one of two nodes has two of three");
+        assert!((three.share(50.0) - 1.0 / 3.0).abs() < 1e-12, "the fourth node has nothing to do");
+        // A week of a third of it is 20 TB on one node, and it can have 8 disks of 1 TB.
+        let kept = Demand { retention_s: 7.0 * 86_400.0, ..three };
+        sizing(&node(), |sizing, _| {
+            assert_eq!(sizing.nodes(&kept), Err(Resource::Partitions));
+            assert!(sizing.nodes(&Demand { partitions: 60.0, ..kept.clone() }).is_ok());
         });
     }
 
