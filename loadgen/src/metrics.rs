@@ -59,7 +59,10 @@ impl MetricsUrl {
         stream.set_read_timeout(Some(METRICS_TIMEOUT))?;
         stream.set_write_timeout(Some(METRICS_TIMEOUT))?;
         // Of version 1.0, whose answers come in one piece.
-        write!(stream, "GET {} HTTP/1.0\r\nHost: {}\r\nAccept: text/plain\r\n\r\n", self.path, self.host)?;
+        let request =
+            format!("GET {} HTTP/1.0\r\nHost: {}\r\nAccept: text/plain\r\n\r\n", self.path, self.host);
+        // At once: who answers may close after the first piece.
+        stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         stream.take(METRICS_BYTES_MAX).read_to_end(&mut answer)?;
         let answer = String::from_utf8(answer).map_err(io::Error::other)?;

@@ -6,6 +6,8 @@
 mod broker;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -174,6 +176,38 @@ fn arrivals_come_as_the_curve_says() {
         let is_closed = arrivals.starts_with("closed");
         assert_eq!(results["records_due"].as_u64(), (!is_closed).then_some(records), "{arrivals}");
     }
+}
+
+#[test]
+fn a_page_of_metrics_is_kept_and_tells_what_the_broker_used() {
+    let page = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/m", page.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for (number, stream) in page.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 512]).unwrap();
+            let text = format!(
+                "HTTP/1.0 200 OK\r\n\r\nprocess_cpu_seconds_total {}\nprocess_resident_memory_bytes 5000000\n\
+                 some_build_info{{version=\"7\"}} 1\nx_bucket{{le=\"1\"}} 3\n",
+                number + 1
+            );
+            stream.write_all(text.as_bytes()).unwrap();
+        }
+    });
+    let place = Place::new();
+    let run = place
+        .run(&format!("produce --partitions 1 --rate 100 --seconds 0.6 --interval 0.2 --metrics {url}"), 0);
+    assert_eq!(run["broker"]["build"]["version"].as_str(), Some("7"));
+    let (first, last) = (&run["metrics"]["first"], &run["metrics"]["last"]);
+    assert_eq!((run["metrics"]["url"].as_str(), first.as_object().unwrap().len()), (Some(url.as_str()), 3));
+    assert!(last["process_cpu_seconds_total"].as_f64() > first["process_cpu_seconds_total"].as_f64());
+    let usage = &run["usage"]["broker"];
+    assert_eq!(
+        (usage["source"].as_str(), usage["resident_bytes_max"].as_u64()),
+        (Some("metrics"), Some(5_000_000))
+    );
+    assert!(usage["cpu_s"].as_f64() >= Some(3.0) && usage["written_bytes"].is_null(), "{usage}");
+    assert!(run["parts"][0]["results"]["broker_cpu_s"].as_f64() > Some(0.0));
 }
 
 #[test]
