@@ -67,9 +67,9 @@ fn line(elapsed: Duration, standings: &[Standing]) -> String {
             per_second(window.records),
             per_second(window.bytes) / 1e6
         );
-        if let Some((name, latency)) = window.latencies.iter().find(|(_, latency)| latency.count() > 0) {
+        if let Some((_, latency)) = window.latencies.iter().find(|(_, latency)| latency.count() > 0) {
             let (median, high) = (latency.percentile_ms(50.0), latency.percentile_ms(99.0));
-            let _ = write!(text, "  {name} p50 {median:.2} p99 {high:.2} ms");
+            let _ = write!(text, "  p50 {median:.2} p99 {high:.2} ms");
         }
         let _ = write!(text, "  lag {}  errors {}", window.lag, standing.errors);
         if let Some(left) = seconds_left(standing) {
@@ -112,10 +112,7 @@ mod tests {
     fn the_line_says_rate_latency_lag_errors_and_time_left() {
         let one = standing(Goal { records: Some(6000), seconds: None });
         let text = line(Duration::from_secs(12), std::slice::from_ref(&one));
-        assert_eq!(
-            text,
-            "12 s  1000 rec/s 2.0 MB/s  latency p50 3.00 p99 3.00 ms  lag 7  errors 2  5 s left"
-        );
+        assert_eq!(text, "12 s  1000 rec/s 2.0 MB/s  p50 3.00 p99 3.00 ms  lag 7  errors 2  5 s left");
         assert!(line(Duration::ZERO, &[one.clone(), one]).contains(" | writer"));
     }
 
