@@ -3,7 +3,7 @@
 //! One kind of abuse after the other, each by a process of its own (this program again) with the lowest priority, as
 //! if it had a machine of its own. Whatever is thrown is answered with an error or its connection is closed, never
 //! left hanging; the broker's memory stays under what its budgets allow; the light client loses nothing, and its p99
-//! stays within [`SLOWER_MAX`] times what it is without abuse, taken in windows before and after each round, or [`NOTICED`].
+//! stays within [`SLOWER_MAX`] times what it is without abuse, taken in windows before and after each round.
 //!
 //! `SEED` repeats the choices of a run, `ABUSE_SECONDS` (2 by default) is how long each round of a kind lasts, `ABUSE` names the
 //! kinds to try, with commas between them. `ABUSE_STRICT=1` judges by the factor, which asks for a release build
@@ -37,9 +37,6 @@ use support::admin::{Admin, eventually};
 
 /// How much slower the light client's p99 may be beside abuse.
 const SLOWER_MAX: f64 = 3.0;
-/// Up to here the p99 is not held against a kind: a debug build on the cores and in the kernel that the attacker uses too takes
-/// so long for what an idle one does in 1-3 ms. What this program was written against took 40 to 3,000 ms.
-const NOTICED: Duration = Duration::from_millis(15);
 /// Rounds of quiet and abuse of each kind when they are judged by [`SLOWER_MAX`]; the median counts.
 const STRICT_ROUNDS: usize = 3;
 /// The p99 beside abuse when they are not: on a machine that builds and tests at the same time it says whether the light client
@@ -114,7 +111,7 @@ fn a_light_client_does_not_notice_abuse() {
         }
         rounds.sort_by(|one, other| one.0.total_cmp(&other.0));
         let (ratio, beside) = rounds[rounds.len() / 2];
-        let unnoticed = if strict { ratio <= SLOWER_MAX || beside <= NOTICED } else { beside <= LATE_MAX };
+        let unnoticed = if strict { ratio <= SLOWER_MAX } else { beside <= LATE_MAX };
         assert!(unnoticed, "{kind}: the light client's p99 is {beside:?}, {ratio:.1} times what it was");
         memory.check(kind);
     }

@@ -1,6 +1,7 @@
 //! Clients that ask for much and read little.
 
 use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use wire::kafka::Uuid;
@@ -38,8 +39,8 @@ fn fetch_all(attacker: &Attacker) -> Vec<u8> {
     Attacker::request(VERSION, &body)
 }
 
-/// Large fetches whose answers nobody reads, while new records come in.
-pub fn never_read(attacker: &mut Attacker) {
+/// Connections that have each asked for much.
+fn ask_for_much(attacker: &mut Attacker) -> Vec<TcpStream> {
     let request = fetch_all(attacker);
     let mut held = Vec::new();
     for _ in 0..HELD_A_THREAD {
@@ -48,6 +49,12 @@ pub fn never_read(attacker: &mut Attacker) {
         held.push(stream);
     }
     attacker.tally.held += held.len() as u64;
+    held
+}
+
+/// Large fetches whose answers nobody reads, while new records come in.
+pub fn never_read(attacker: &mut Attacker) {
+    let _held = ask_for_much(attacker);
     while attacker.goes_on() {
         let batch = batches::plain(50_000, &mut attacker.dice);
         let produce = Attacker::request(9, &batches::produce(&attacker.topic(), 0, batch));
@@ -78,14 +85,7 @@ pub fn never_read_answers(attacker: &mut Attacker) {
 
 /// Large fetches that are read a byte at a time.
 pub fn byte_at_a_time(attacker: &mut Attacker) {
-    let request = fetch_all(attacker);
-    let mut held = Vec::new();
-    for _ in 0..HELD_A_THREAD {
-        let mut stream = attacker.connect();
-        stream.write_all(&request).unwrap();
-        held.push(stream);
-    }
-    attacker.tally.held += held.len() as u64;
+    let mut held = ask_for_much(attacker);
     while attacker.goes_on() {
         for stream in &mut held {
             stream.read_exact(&mut [0]).expect("an answer, however slowly it is read");
