@@ -189,6 +189,10 @@ class Kafka(Broker):
     def prepare(self):
         text = PROPERTIES.format(port=self.port, controller=self.port + 1, data=self.data)
         self.properties.write_text(text, encoding="ascii")
+        self.format_data()
+
+    def format_data(self):
+        """Gives an empty folder its cluster id."""
         if not (self.data / "meta.properties").exists():
             format_ = ["format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", str(self.properties)]
             done = subprocess.run(

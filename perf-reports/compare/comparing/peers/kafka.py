@@ -1,0 +1,104 @@
+"""Corelane and Apache Kafka, both driven by loadgen."""
+
+from .. import brokers
+from . import parse
+from .peer import END_TO_END_RATE, END_TO_END_SECONDS, PARTITIONS, CannotDo, KIB, Load, Peer
+
+# Kafka's documentation advises against it: replication is its durability. It is what the durability of one machine costs.
+SYNC_EACH_APPEND = "log.flush.interval.messages=1\n"
+
+
+class KafkaProtocol(Peer):
+    """A broker of Kafka's protocol, held by the classes of the comparison that came first."""
+
+    loadgen = None
+
+    def __init__(self, place, durable=False):
+        super().__init__(place, durable)
+        self.broker = self.make()
+
+    def make(self):
+        raise NotImplementedError
+
+    def set_up(self):
+        if not self.loadgen.exists():
+            raise CannotDo(f"{self.loadgen.name} is missing: cargo build --release")
+
+    def version(self):
+        return self.broker.version()
+
+    def prepare(self):
+        self.broker.work, self.broker.data = self.folder, self.data
+        self.broker.prepare()
+
+    def spawn(self):
+        self.launch(self.broker.command())
+
+    def first_message(self):
+        try:
+            with self.broker.client() as client:
+                client.create_topic("first", 1, may_exist=True)
+                client.produce("first", b"first")
+        except brokers.ProtocolError as error:
+            raise OSError(str(error)) from error
+
+    def load(self, row, command, *arguments, size):
+        output = self.folder / f"{row}.json"
+        target = ["--bootstrap", f"127.0.0.1:{self.place.port}", "--topic", row, "--pid", str(self.pids()[0])]
+        line = [self.loadgen, command, *target, *arguments, "--json", output]
+        return Load(line, lambda text: parse.loadgen(text, size), size, output)
+
+    def produce(self, row, size):
+        writing = ["--records", self.count(row), "--size", size, "--linger-ms", 5, "--batch-bytes", 131072]
+        return self.load(row, "produce", "--partitions", PARTITIONS, "--acks", "all", *writing, size=size)
+
+    def consume(self):
+        return self.load("produce-1k", "consume", size=KIB)
+
+    def end_to_end(self):
+        records = END_TO_END_RATE * END_TO_END_SECONDS
+        pace = ["--rate", END_TO_END_RATE, "--arrivals", "constant", "--records", records, "--size", KIB]
+        return self.load("end-to-end", "latency", "--partitions", PARTITIONS, "--acks", "all", *pace, size=KIB)
+
+
+class Corelane(KafkaProtocol):
+    name = "corelane"
+    recommended = "as it comes: an acknowledgement means that the device has flushed"
+    records = {"warm-up": (500_000, 0), "produce-1k": (3_000_000, 0), "produce-100b": (12_000_000, 0)}
+    binary, options = None, ()
+
+    def make(self):
+        return brokers.Corelane(self.place.work, self.place.port, self.binary, self.options)
+
+
+class SettledKafka(brokers.Kafka):
+    """Kafka with more lines in server.properties."""
+
+    def __init__(self, work, port, version, more):
+        super().__init__(work, port, version)
+        self.more = more
+
+    def prepare(self):
+        self.properties = self.work / "server.properties"
+        text = brokers.PROPERTIES.format(port=self.port, controller=self.port + 1, data=self.data) + self.more
+        self.properties.write_text(text, encoding="ascii")
+        self.format_data()
+
+
+class Kafka(KafkaProtocol):
+    name = "kafka"
+    recommended = "its defaults, 4 GB heap: acknowledges from the page cache"
+    durable_settings = "log.flush.interval.messages=1, which its documentation advises against: fsync before each acknowledgement"
+    records = {"warm-up": (2_000_000, 500_000), "produce-1k": (2_000_000, 500_000), "produce-100b": (8_000_000, 3_000_000)}
+    release = "4.4.0"
+
+    def make(self):
+        more = SYNC_EACH_APPEND if self.durable else ""
+        return SettledKafka(self.place.work, self.place.port, self.release, more)
+
+    def set_up(self):
+        super().set_up()
+        try:
+            self.broker.set_up()
+        except RuntimeError as error:
+            raise CannotDo(str(error)) from error
