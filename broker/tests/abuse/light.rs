@@ -37,18 +37,34 @@ struct Lane {
 }
 
 /// What the requests of one stretch of time took.
-pub struct Window(Vec<Duration>);
+#[derive(Default)]
+pub struct Window {
+    /// From when each was due until its answer.
+    took: Vec<Duration>,
+    /// From when each was due until its sender had a core.
+    late: Vec<Duration>,
+}
 
 impl Window {
     pub fn and(mut self, other: Self) -> Self {
-        self.0.extend(other.0);
+        self.took.extend(other.took);
+        self.late.extend(other.late);
         self
     }
 
-    pub fn p99(mut self) -> Duration {
-        self.0.sort_unstable();
-        self.0[(self.0.len() * 99).div_ceil(100).saturating_sub(1)]
+    pub fn p99(&mut self) -> Duration {
+        p99(&mut self.took)
     }
+
+    /// The part that nobody else than the machine is to blame for: the client was not even running.
+    pub fn late_p99(&mut self) -> Duration {
+        p99(&mut self.late)
+    }
+}
+
+fn p99(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[(times.len() * 99).div_ceil(100).saturating_sub(1)]
 }
 
 impl Light {
@@ -67,13 +83,18 @@ impl Light {
     pub fn run(&mut self, time: Duration, mut more: impl FnMut() -> bool) -> Window {
         let (start, over, topic) = (Instant::now(), AtomicBool::new(false), &self.topic);
         std::thread::scope(|scope| {
-            let run = |lane| scope.spawn(|| Lane::run(lane, topic, &over));
-            let lanes: Vec<_> = self.lanes.iter_mut().map(run).collect();
+            let (mut lanes, over) = (Vec::new(), &over);
+            for lane in &mut self.lanes {
+                // Named as traces of the scheduler show it.
+                let thread = std::thread::Builder::new().name(format!("lane-{}", lane.partition));
+                lanes.push(thread.spawn_scoped(scope, move || lane.run(topic, over)).unwrap());
+            }
             while start.elapsed() < time && more() {
                 std::thread::sleep(Duration::from_millis(10));
             }
             over.store(true, Ordering::Relaxed);
-            Window(lanes.into_iter().flat_map(|lane| lane.join().expect("a healthy connection")).collect())
+            let joined = lanes.into_iter().map(|lane| lane.join().expect("a healthy connection"));
+            joined.fold(Window::default(), Window::and)
         })
     }
 
@@ -87,16 +108,17 @@ impl Light {
 
 impl Lane {
     /// Produces until it is over. Each request is timed from when it was due.
-    fn run(&mut self, topic: &Str, over: &AtomicBool) -> Vec<Duration> {
+    fn run(&mut self, topic: &Str, over: &AtomicBool) -> Window {
         let mut due = Instant::now() + PACE * self.partition as u32 / CONNECTIONS as u32;
-        let mut took = Vec::new();
+        let mut window = Window::default();
         while !over.load(Ordering::Relaxed) {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            window.late.push(due.elapsed());
             self.produce(topic);
-            took.push(due.elapsed());
+            window.took.push(due.elapsed());
             due += PACE;
         }
-        took
+        window
     }
 
     fn produce(&mut self, topic: &Str) {
