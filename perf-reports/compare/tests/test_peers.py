@@ -9,6 +9,7 @@ import struct
 import sys
 import tempfile
 import threading
+import time
 import unittest
 import xml.etree.ElementTree
 
@@ -16,7 +17,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from comparing.peers import chart, cost, messages, page, parse, turns  # noqa: E402
-from comparing.peers.peer import CannotDo, Load, Peer, Place  # noqa: E402
+from comparing.peers.peer import CannotDo, Load, Peer, Place, family  # noqa: E402
 from comparing.peers.results import Mixed, Results  # noqa: E402
 
 HOST = {"cores": 2, "cpu": "one", "memory_mb": 1000, "kernel": "6", "filesystem": "ext4", "device": "vda", "java": "17"}
@@ -130,6 +131,14 @@ class Stub(Peer):
         return lambda text: parse.own_client(text, size)
 
 
+def alive(stat):
+    """A child that nobody waits for stays as a name without a process."""
+    try:
+        return stat.read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 class NoDevice:
     def counters(self):
         return None
@@ -169,6 +178,20 @@ class Turns(unittest.TestCase):
         self.assertEqual(len(seen), 1)
         self.assertFalse(pathlib.Path(f"/proc/{seen[0]}").exists())
         self.assertFalse(self.peer.folder.exists())
+
+    def test_children_of_what_was_started_end_with_it(self):
+        self.peer.command = ["sh", "-c", "sleep 61 & wait"]
+        self.peer.first_message = lambda: None
+        self.peer.start()
+        deadline = time.monotonic() + 10
+        while len(pids := family(self.peer.pids())) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.assertEqual(len(pids), 2)
+        self.peer.wipe()
+        states = [pathlib.Path(f"/proc/{pid}/stat") for pid in pids]
+        while any(alive(state) for state in states) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.assertFalse(any(alive(state) for state in states))
 
     def test_a_tool_that_never_ends_is_ended_and_its_output_read(self):
         line = json.dumps({"records": 1, "bytes": 1, "seconds": 1.0})

@@ -1,5 +1,7 @@
 """Corelane and Apache Kafka, both driven by loadgen."""
 
+import time
+
 from .. import brokers
 from . import parse
 from .peer import END_TO_END_RATE, END_TO_END_SECONDS, PARTITIONS, CannotDo, KIB, Load, Peer
@@ -41,6 +43,20 @@ class KafkaProtocol(Peer):
                 client.produce("first", b"first")
         except brokers.ProtocolError as error:
             raise OSError(str(error)) from error
+
+    def before(self, row):
+        if row == "consume":
+            return
+        try:
+            with self.broker.client() as client:
+                client.create_topic(row, PARTITIONS)
+                settings = client.topic_configs(row)
+        except brokers.ProtocolError as error:
+            raise OSError(str(error)) from error
+        if self.name == "corelane" and settings.get("durability") != "fsync":
+            raise CannotDo(f"the topic's durability is {settings.get('durability')}, not fsync")
+        # Kafka makes the logs behind the answer.
+        time.sleep(0.5)
 
     def load(self, row, command, *arguments, size):
         output = self.folder / f"{row}.json"

@@ -73,10 +73,9 @@ def head(results):
     lines += [
         "",
         "Each cell is the median of the runs with [least–most]"
-        + (f"; {min(counts)} runs of each, more of Corelane, which has a turn before each peer" if counts else "")
-        + ". Every broker has the machine to itself in its turn and starts on an empty folder; a turn of Corelane, one of the "
-        "peer with its recommended settings and one with its durable settings follow each other, and ratios are of the runs of one "
-        "such group. Above 1 Corelane has more of it: for a rate that is good, for CPU, time and memory it is bad.",
+        + (f"; {min(counts)} runs of each, more of Corelane, with which each call and each round begins" if counts else "")
+        + ". Brokers take turns: in its turn each has the machine to itself and starts on an empty folder. Ratios are of the runs "
+        "of one round. Above 1 Corelane has more of it: for a rate that is good, for CPU, time and memory it is bad.",
         "",
         "CPU is user and system time of the broker's processes, per 10⁹ bytes of payload or per million records. Peak MB is "
         "resident memory, without the page cache. Device flushes are counted by the kernel on the whole disk: they "
@@ -102,7 +101,7 @@ The tools are not the same, and some of what differs is theirs.
 - Redis: `redis-benchmark`, 10 connections with pipelines of 100, to six streams; one entry of 1 KiB is one command. Reading and pacing by a small client of ours (`clients/redis`).
 - NATS: a small client of ours on its own Go library (`clients/nats`), 1,000 publishes in flight.
 - RabbitMQ: PerfTest, one sender, 1,000 unconfirmed, one message a frame; one reader that acknowledges 100 together. Its latency is from sending: a sender that is held up sends later, and nobody counts that.
-- RocketMQ: its BatchProducer, eight senders, 100 KB a batch, for 14 s, of which the last ten count for the rate; it gives no percentiles. Reading and pacing by a small client of ours on its Java library (`clients/rocketmq`). Its consumer acknowledges each batch.
+- RocketMQ: its BatchProducer, eight senders, 100 KB a batch, for 13 s, of which the last ten count for the rate; it gives no percentiles. Reading and pacing by a small client of ours on its Java library (`clients/rocketmq`). Its consumer acknowledges each batch.
 """
 
 

@@ -1,5 +1,6 @@
 """What all peers have in common: a process (or two) with a data folder, in one of two settings, and what rows ask of it."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -43,6 +44,19 @@ class Load:
     environment: dict = dataclasses.field(default_factory=dict)
     # Asked after the run, where the tool does not say how many records it wrote.
     records: Callable[[], int] | None = None
+
+
+def family(pids):
+    """Processes with their children and theirs, parents first."""
+    children = {}
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = stat.read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()[1]
+            children.setdefault(int(parent), []).append(int(stat.parent.name))
+    found = list(pids)
+    for pid in found:
+        found += children.get(pid, [])
+    return found
 
 
 class Peer:
@@ -157,13 +171,15 @@ class Peer:
         return lines[-1][:200] if lines else "none"
 
     def pids(self):
+        """Whose CPU and memory count."""
         return [process.pid for process in self.processes]
 
     def wipe(self):
-        """Ends what was started here and removes its data."""
-        for process in reversed(self.processes):
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
+        """Ends what was started here, with all that it has started, and removes its data."""
+        for pid in reversed(family(process.pid for process in self.processes if process.poll() is None)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for process in self.processes:
             process.wait(60)
         self.processes = []
         shutil.rmtree(self.folder, ignore_errors=True)

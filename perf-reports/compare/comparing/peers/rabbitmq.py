@@ -5,7 +5,7 @@ import socket
 import time
 
 from . import messages, packages, parse
-from .peer import END_TO_END_RATE, END_TO_END_SECONDS, KIB, CannotDo, Load, Peer
+from .peer import END_TO_END_RATE, END_TO_END_SECONDS, KIB, CannotDo, Load, Peer, family
 
 PERF_TEST = "2.22.1"
 UNCONFIRMED, PREFETCH, ACKNOWLEDGED_TOGETHER = 1000, 500, 100
@@ -15,7 +15,7 @@ class RabbitMq(Peer):
     name = "rabbitmq"
     recommended = "durable classic queue, persistent messages, publisher confirms: confirms before fsync"
     durable_settings = "quorum queue of one member, persistent messages, publisher confirms: its log is synced before a confirm"
-    records = {"warm-up": (60_000, 40_000), "produce-1k": (120_000, 80_000), "produce-100b": (150_000, 100_000)}
+    records = {"warm-up": (40_000, 30_000), "produce-1k": (100_000, 60_000), "produce-100b": (100_000, 60_000)}
 
     def __init__(self, place, durable=False):
         super().__init__(place, durable)
@@ -76,6 +76,10 @@ class RabbitMq(Peer):
                     break
             time.sleep(0.005)
         self.launch([self.server()], self.environment())
+
+    def pids(self):
+        # The server is a child of its start script, and has helpers.
+        return family(super().pids())
 
     def first_message(self):
         messages.amqp(self.place.port, "first", self.kind)

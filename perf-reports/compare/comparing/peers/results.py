@@ -26,6 +26,8 @@ class Results:
             other = [name for name in SAME if before.get(name) != results.facts[name]]
             if other:
                 raise Mixed(f"{path} has other runs ({', '.join(other)} differ); choose another folder with --out")
+            # A report is of the day on which it was begun.
+            results.facts["date"] = before["date"]
             results.take(before)
         return results
 

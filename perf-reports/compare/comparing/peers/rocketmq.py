@@ -13,7 +13,7 @@ from .peer import END_TO_END_RATE, END_TO_END_SECONDS, KIB, PARTITIONS, CannotDo
 RELEASE = "5.5.0"
 CLIENT = pathlib.Path(__file__).resolve().parents[2] / "clients" / "rocketmq" / "RocketLoad.java"
 NAME_SERVER, BROKER = 9876, 10911
-SENDERS, BATCH_BYTES, SECONDS = 8, 100_000, 14
+SENDERS, BATCH_BYTES, SECONDS = 8, 100_000, 13
 
 CONFIGURATION = """brokerClusterName=compare
 brokerName=broker

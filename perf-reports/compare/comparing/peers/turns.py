@@ -1,5 +1,5 @@
-"""Who runs when: in each round each peer's two settings take their turn right after a turn of Corelane, which they are
-compared with. A turn starts its broker on an empty folder, runs all rows, and removes everything."""
+"""Who runs when: a round is a turn of Corelane and one of each peer in each of its two settings. A turn starts its broker on
+an empty folder, runs all rows, and removes everything."""
 
 import dataclasses
 import shutil
@@ -129,14 +129,11 @@ class Field:
                 self.say(f"{name}: {self.out[name]}")
 
     def run(self, rows, rounds, began, keep):
-        """`keep` is handed each turn as it ends, with what it is to be compared with."""
+        """`keep` is handed each turn as it ends, with the round that it belongs to."""
+        pairs = [pair for name, pair in self.pairs.items() if name not in self.out]
         for number in range(rounds):
-            for name, pair in self.pairs.items():
-                if name in self.out:
-                    continue
-                label = f"{began} {name} {number + 1}"
-                for peer in (self.corelane, *pair):
-                    keep(peer, Turn(peer, self.device, self.say).run(rows), label)
+            for peer in (self.corelane, *(peer for pair in pairs for peer in pair)):
+                keep(peer, Turn(peer, self.device, self.say).run(rows), f"{began} {number + 1}")
 
     def end(self):
         for peer in (self.corelane, *(peer for pair in self.pairs.values() for peer in pair)):
