@@ -89,7 +89,7 @@ public class RocketLoad {
         producer.setNamesrvAddr(arguments[0]);
         producer.start();
         // Both have the topic's route, and the consumer its queues, before it counts.
-        Thread.sleep(5000);
+        Thread.sleep(3000);
         long begun = System.nanoTime();
         for (int i = 0; i < records; i++) {
             long due = begun + (long) (i * 1e9 / rate);

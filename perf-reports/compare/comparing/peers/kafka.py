@@ -80,7 +80,7 @@ class KafkaProtocol(Peer):
 class Corelane(KafkaProtocol):
     name = "corelane"
     recommended = "as it comes: an acknowledgement means that the device has flushed"
-    records = {"warm-up": (500_000, 0), "produce-1k": (3_000_000, 0), "produce-100b": (12_000_000, 0)}
+    records = {"warm-up": (500_000, 0), "produce-1k": (2_000_000, 0), "produce-100b": (8_000_000, 0)}
     binary, options = None, ()
 
     def make(self):
@@ -105,7 +105,7 @@ class Kafka(KafkaProtocol):
     name = "kafka"
     recommended = "its defaults, 4 GB heap: acknowledges from the page cache"
     durable_settings = "log.flush.interval.messages=1, which its documentation advises against: fsync before each acknowledgement"
-    records = {"warm-up": (2_000_000, 500_000), "produce-1k": (2_000_000, 500_000), "produce-100b": (8_000_000, 3_000_000)}
+    records = {"warm-up": (4_000_000, 1_000_000), "produce-1k": (2_000_000, 500_000), "produce-100b": (8_000_000, 3_000_000)}
     release = "4.4.0"
 
     def make(self):

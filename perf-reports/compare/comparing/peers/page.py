@@ -13,6 +13,7 @@ COLUMNS = [
     ("p50_ms", "p50 ms", 2),
     ("p99_ms", "p99 ms", 2),
     ("mean_ms", "mean ms", 2),
+    ("records_per_request", "records/request", 0),
     ("peak_mb", "peak MB", 0),
     ("device_flushes", "device flushes", 0),
 ]

@@ -39,6 +39,7 @@ def loadgen(text, size):
     if due is not None and results["records"] < due:
         raise Unreadable(f"{results['records']} of {due} records were acknowledged")
     figures = rates(results["records"], results["seconds"], size)
+    figures["records_per_request"] = results["records"] / results["requests"]
     for latency in run["parts"][0]["latencies"]:
         if latency["name"] in ("latency", "end_to_end"):
             name = latency["name"]

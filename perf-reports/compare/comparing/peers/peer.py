@@ -14,7 +14,7 @@ from typing import Callable
 KIB = 1024
 PARTITIONS = 6
 END_TO_END_RATE = 1000
-END_TO_END_SECONDS = 10
+END_TO_END_SECONDS = 8
 
 
 class CannotDo(Exception):

@@ -35,7 +35,7 @@ class RocketMq(Peer):
     recommended = "flushDiskType=ASYNC_FLUSH (the default), 4 GB heap: acknowledges from the page cache"
     durable_settings = "flushDiskType=SYNC_FLUSH, 4 GB heap: fsync before each acknowledgement"
     # What it writes is bounded by time; of the backlog so many are read.
-    records = {"consume": (300_000, 100_000)}
+    records = {"consume": (200_000, 100_000)}
 
     def __init__(self, place, durable=False):
         super().__init__(place, durable)
