@@ -95,6 +95,7 @@ class Parsers(unittest.TestCase):
     def test_our_clients_must_have_read_as_many_bytes_as_records_have(self):
         line = {"records": 10, "bytes": 10240, "seconds": 2.0, "p50_ms": 1.5}
         self.assertEqual(parse.own_client("noise\n" + json.dumps(line), 1024)["rec_s"], 5)
+        self.assertEqual(parse.own_client(json.dumps({**line, "sent": 13}), 1024)["sent"], 13)
         with self.assertRaises(parse.Unreadable):
             parse.own_client(json.dumps({**line, "bytes": 10239}), 1024)
         with self.assertRaises(parse.Unreadable):

@@ -24,6 +24,8 @@ import org.apache.rocketmq.common.message.MessageExt;
  * each timed from when it was due until a consumer has it. Prints one line of JSON.
  */
 public class RocketLoad {
+    static final int WARM_UP_SECONDS = 3;
+
     interface Each {
         void batch(List<MessageExt> messages);
     }
@@ -68,28 +70,9 @@ public class RocketLoad {
         print(got.get(), bytes.get(), last.get() - begun.get(), "");
     }
 
-    static void latency(String[] arguments, int records, int size, int rate) throws Exception {
-        long[] latencies = new long[records];
-        AtomicInteger got = new AtomicInteger();
-        AtomicInteger failed = new AtomicInteger();
-        CountDownLatch done = new CountDownLatch(1);
-        consumer(arguments, 32, messages -> {
-            long now = System.nanoTime();
-            for (MessageExt message : messages) {
-                int index = got.getAndIncrement();
-                if (index < records) {
-                    latencies[index] = now - ByteBuffer.wrap(message.getBody()).getLong();
-                }
-                if (index == records - 1) {
-                    done.countDown();
-                }
-            }
-        });
-        DefaultMQProducer producer = new DefaultMQProducer("load");
-        producer.setNamesrvAddr(arguments[0]);
-        producer.start();
-        // Both have the topic's route, and the consumer its queues, before it counts.
-        Thread.sleep(3000);
+    /** Sends records at a rate, each with the time at which it is due; returns when the first was. */
+    static long send(DefaultMQProducer producer, String topic, int records, int size, int rate, AtomicInteger failed)
+            throws Exception {
         long begun = System.nanoTime();
         for (int i = 0; i < records; i++) {
             long due = begun + (long) (i * 1e9 / rate);
@@ -99,7 +82,7 @@ public class RocketLoad {
             byte[] body = new byte[size];
             Arrays.fill(body, (byte) 'x');
             ByteBuffer.wrap(body).putLong(due);
-            producer.send(new Message(arguments[2], body), new SendCallback() {
+            producer.send(new Message(topic, body), new SendCallback() {
                 @Override
                 public void onSuccess(SendResult result) {}
 
@@ -109,17 +92,60 @@ public class RocketLoad {
                 }
             });
         }
-        if (!done.await(60, TimeUnit.SECONDS) || failed.get() > 0) {
+        return begun;
+    }
+
+    static void latency(String[] arguments, int records, int size, int rate) throws Exception {
+        long[] latencies = new long[records];
+        AtomicInteger before = new AtomicInteger();
+        AtomicInteger got = new AtomicInteger();
+        AtomicInteger failed = new AtomicInteger();
+        AtomicLong from = new AtomicLong(Long.MAX_VALUE);
+        CountDownLatch done = new CountDownLatch(1);
+        consumer(arguments, 32, messages -> {
+            long now = System.nanoTime();
+            for (MessageExt message : messages) {
+                long due = ByteBuffer.wrap(message.getBody()).getLong();
+                if (due < from.get()) {
+                    before.incrementAndGet();
+                    continue;
+                }
+                int index = got.getAndIncrement();
+                if (index < records) {
+                    latencies[index] = now - due;
+                }
+                if (index == records - 1) {
+                    done.countDown();
+                }
+            }
+        });
+        DefaultMQProducer producer = new DefaultMQProducer("load");
+        producer.setNamesrvAddr(arguments[0]);
+        producer.start();
+        // Until the consumer has its queues; then what a Java client needs to be warm, and what is still on its way.
+        int sent = 0;
+        for (int i = 0; i < 300 && before.get() == 0; i++) {
+            send(producer, arguments[2], 10, size, 100, failed);
+            sent += 10;
+        }
+        send(producer, arguments[2], WARM_UP_SECONDS * rate, size, rate, failed);
+        sent += WARM_UP_SECONDS * rate;
+        for (int i = 0; i < 500 && before.get() < sent; i++) {
+            Thread.sleep(10);
+        }
+        from.set(System.nanoTime());
+        long begun = send(producer, arguments[2], records, size, rate, failed);
+        if (!done.await(30, TimeUnit.SECONDS) || failed.get() > 0) {
             throw new IllegalStateException(got + " of " + records + " records arrived, " + failed + " failed");
         }
         long took = System.nanoTime() - begun;
         Arrays.sort(latencies);
-        String percentiles = "";
+        String more = ",\"sent\":" + (sent + records);
         for (String[] part : new String[][] {{"p50", "0.5"}, {"p99", "0.99"}, {"p999", "0.999"}, {"max", "1"}}) {
             int index = Math.min((int) (Double.parseDouble(part[1]) * records), records - 1);
-            percentiles += String.format(Locale.ROOT, ",\"%s_ms\":%.3f", part[0], latencies[index] / 1e6);
+            more += String.format(Locale.ROOT, ",\"%s_ms\":%.3f", part[0], latencies[index] / 1e6);
         }
-        print(records, (long) records * size, took, percentiles);
+        print(records, (long) records * size, took, more);
     }
 
     static void print(int records, long bytes, long nanoseconds, String more) {

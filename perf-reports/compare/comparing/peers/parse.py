@@ -57,7 +57,7 @@ def own_client(text, size):
     if said["bytes"] < said["records"] * size:
         raise Unreadable(f"{said['bytes']} bytes in {said['records']} records of {size}")
     figures = rates(said["records"], said["seconds"], size)
-    figures.update({name: said[name] for name in ("p50_ms", "p99_ms", "p999_ms", "max_ms") if name in said})
+    figures.update({name: said[name] for name in ("p50_ms", "p99_ms", "p999_ms", "max_ms", "sent") if name in said})
     return figures
 
 

@@ -12,6 +12,7 @@ from .peer import END_TO_END_RATE, END_TO_END_SECONDS, KIB, PARTITIONS, CannotDo
 
 RELEASE = "5.5.0"
 CLIENT = pathlib.Path(__file__).resolve().parents[2] / "clients" / "rocketmq" / "RocketLoad.java"
+REBALANCE = "rocketmq.client.rebalance.waitInterval"
 NAME_SERVER, BROKER = 9876, 10911
 SENDERS, BATCH_BYTES, SECONDS = 8, 100_000, 13
 
@@ -107,7 +108,8 @@ class RocketMq(Peer):
 
     def ours(self, mode, topic, records, argument):
         command = ["RocketLoad", f"127.0.0.1:{NAME_SERVER}", mode, topic, records, KIB, argument]
-        return self.load(command, lambda text: parse.own_client(text, KIB), KIB)
+        # A consumer that has just come gets its queues within a second, not within twenty.
+        return self.load([f"-D{REBALANCE}=500", *command], lambda text: parse.own_client(text, KIB), KIB)
 
     def consume(self):
         return self.ours("consume", "produce-1k", min(self.count("consume"), self.written("produce-1k")), 32)
