@@ -119,6 +119,9 @@ class Stub(Peer):
         if self.command[0] != "sleep":
             raise OSError("nobody listens")
 
+    def warm_ups(self):
+        return []
+
     def produce(self, row, size):
         return Load(["echo", json.dumps({"records": 1000, "bytes": 1000 * size, "seconds": 1.0})], self.read(size), size)
 

@@ -71,10 +71,12 @@ class KafkaProtocol(Peer):
     def consume(self):
         return self.load("produce-1k", "consume", size=KIB)
 
+    def paced(self, topic, rate, seconds):
+        pace = ["--rate", rate, "--arrivals", "constant", "--records", rate * seconds, "--size", KIB]
+        return self.load(topic, "latency", "--partitions", PARTITIONS, "--acks", "all", *pace, size=KIB)
+
     def end_to_end(self):
-        records = END_TO_END_RATE * END_TO_END_SECONDS
-        pace = ["--rate", END_TO_END_RATE, "--arrivals", "constant", "--records", records, "--size", KIB]
-        return self.load("end-to-end", "latency", "--partitions", PARTITIONS, "--acks", "all", *pace, size=KIB)
+        return self.paced("end-to-end", END_TO_END_RATE, END_TO_END_SECONDS)
 
 
 class Corelane(KafkaProtocol):
@@ -105,12 +107,21 @@ class Kafka(KafkaProtocol):
     name = "kafka"
     recommended = "its defaults, 4 GB heap: acknowledges from the page cache"
     durable_settings = "log.flush.interval.messages=1, which its documentation advises against: fsync before each acknowledgement"
-    records = {"warm-up": (4_000_000, 1_000_000), "produce-1k": (2_000_000, 500_000), "produce-100b": (8_000_000, 3_000_000)}
+    records = {"warm-up": (6_000_000, 1_500_000), "produce-1k": (2_000_000, 500_000), "produce-100b": (8_000_000, 3_000_000)}
     release = "4.4.0"
 
     def make(self):
         more = SYNC_EACH_APPEND if self.durable else ""
         return SettledKafka(self.place.work, self.place.port, self.release, more)
+
+    def version(self):
+        return f"Apache Kafka {self.release}"
+
+    def warm_ups(self):
+        """Gigabytes, and then small requests: a JVM compiles what it has seen, and takes a core for it."""
+        yield from super().warm_ups()
+        self.before("warm-up-small")
+        yield self.paced("warm-up-small", 4 * END_TO_END_RATE if not self.durable else END_TO_END_RATE, END_TO_END_SECONDS)
 
     def set_up(self):
         super().set_up()

@@ -49,7 +49,7 @@ class Nats(Peer):
         command = [self.client, f"nats://127.0.0.1:{self.place.port}", mode, stream, records, size, argument]
 
         def read(text):
-            figures = parse.own_client(text, size)
+            figures = parse.own_client(text, size, mode == "latency")
             return {**figures, "latency_from": "sending"} if mode == "produce" else figures
 
         return Load(command, read, size)

@@ -30,7 +30,7 @@ def table(results, row):
     variants = [variant for variant in results.order() if any(run["row"] == row.name for run in results.runs if run["variant"] == variant)]
     columns = [column for column in COLUMNS if any(results.values(row.name, variant, column[0]) for variant in variants)]
     if row.name == "end-to-end":
-        columns = [column for column in columns if column[0] not in ("rec_s", "MB_s", "mean_ms")]
+        columns = [column for column in columns if column[0] not in ("rec_s", "MB_s", "cpu_s_per_gb", "mean_ms")]
     ratios = RATIOS.get(row.name, FLAT_OUT)
     heads = ["", *(heading for _, heading, _ in columns), *(f"corelane / it: {name}" for _, name in ratios), "latency from"]
     if not any(run.get("latency_from") for run in results.runs if run["row"] == row.name):
@@ -74,7 +74,7 @@ def head(results):
     lines += [
         "",
         "Each cell is the median of the runs with [least–most]"
-        + (f"; {min(counts)} runs of each, more of Corelane, with which each call and each round begins" if counts else "")
+        + (f"; {min(counts)} of each or more, and more of Corelane, with which each call and each round begins" if counts else "")
         + ". Brokers take turns: in its turn each has the machine to itself and starts on an empty folder. Ratios are of the runs "
         "of one round. Above 1 Corelane has more of it: for a rate that is good, for CPU, time and memory it is bad.",
         "",

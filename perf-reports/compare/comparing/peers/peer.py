@@ -17,6 +17,10 @@ END_TO_END_RATE = 1000
 END_TO_END_SECONDS = 8
 
 
+# The order in which reports name them.
+ORDER = ("corelane", "kafka", "redis-streams", "nats", "rabbitmq", "rocketmq")
+
+
 class CannotDo(Exception):
     """A peer that cannot be set up, or a row that it cannot do: one sentence for the report."""
 
@@ -66,7 +70,7 @@ class Peer:
     # What an acknowledgement means and what else is set: for the report.
     recommended = ""
     durable_settings = ""
-    # By which the broker is warmed, and which rows write, by setting: (recommended, durable).
+    # How many records the warm-up and the rows write, by setting: (recommended, durable).
     records = {}
 
     def __init__(self, place, durable=False):
@@ -102,6 +106,11 @@ class Peer:
     def first_message(self):
         """Connects and has one message of 5 bytes acknowledged; OSError as long as nobody listens."""
         raise NotImplementedError
+
+    def warm_ups(self):
+        """What runs before anything is measured, one after the other."""
+        self.before("warm-up")
+        yield self.produce("warm-up", KIB)
 
     def before(self, row):
         """What a row needs that is not measured: a topic, say."""

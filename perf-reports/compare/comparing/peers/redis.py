@@ -61,7 +61,7 @@ class Redis(Peer):
 
     def ours(self, mode, key, records, argument):
         command = [self.client, f"127.0.0.1:{self.place.port}", mode, key, records, KIB, argument]
-        return Load(command, lambda text: parse.own_client(text, KIB), KIB)
+        return Load(command, lambda text: parse.own_client(text, KIB, mode == "latency"), KIB)
 
     def consume(self):
         return self.ours("consume", STREAM.format(row="produce-1k"), self.count("produce-1k"), 1000)

@@ -3,6 +3,8 @@
 import json
 import statistics
 
+from .peer import ORDER
+
 FORMAT = 1
 # What has to be the same for runs to stand in one report.
 SAME = ("format", "kind", "scale", "host")
@@ -57,8 +59,9 @@ class Results:
         self.cannot += [{**common, **one, "sentence": clean(one["sentence"])} for one in turn.cannot]
 
     def order(self):
-        """Corelane first, then as they came."""
-        return sorted(self.variants, key=lambda variant: variant != "corelane")
+        """Corelane first; the durable settings of each after the recommended ones."""
+        known = {name: index for index, name in enumerate(ORDER)}
+        return sorted(self.variants, key=lambda variant: (known.get(variant.removesuffix("-durable"), len(known)), variant))
 
     def values(self, row, variant, figure):
         return [run[figure] for run in self.runs if (run["row"], run["variant"]) == (row, variant) and run.get(figure) is not None]

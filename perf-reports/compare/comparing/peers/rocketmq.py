@@ -14,7 +14,7 @@ RELEASE = "5.5.0"
 CLIENT = pathlib.Path(__file__).resolve().parents[2] / "clients" / "rocketmq" / "RocketLoad.java"
 REBALANCE = "rocketmq.client.rebalance.waitInterval"
 NAME_SERVER, BROKER = 9876, 10911
-SENDERS, BATCH_BYTES, SECONDS = 8, 100_000, 13
+SENDERS, BATCH_BYTES, SECONDS, WARM_UP_SECONDS = 8, 100_000, 13, 9
 
 CONFIGURATION = """brokerClusterName=compare
 brokerName=broker
@@ -84,6 +84,12 @@ class RocketMq(Peer):
             messages.rocketmq_topic(BROKER, "first", 1)
             messages.rocketmq_send(BROKER, "first")
 
+    def warm_ups(self):
+        self.before("warm-up")
+        load = self.produce("warm-up", KIB)
+        load.seconds = WARM_UP_SECONDS
+        yield load
+
     def before(self, row):
         if row != "consume":
             with messages.network_of(self.network):
@@ -109,7 +115,7 @@ class RocketMq(Peer):
     def ours(self, mode, topic, records, argument):
         command = ["RocketLoad", f"127.0.0.1:{NAME_SERVER}", mode, topic, records, KIB, argument]
         # A consumer that has just come gets its queues within a second, not within twenty.
-        return self.load([f"-D{REBALANCE}=500", *command], lambda text: parse.own_client(text, KIB), KIB)
+        return self.load([f"-D{REBALANCE}=500", *command], lambda text: parse.own_client(text, KIB, mode == "latency"), KIB)
 
     def consume(self):
         return self.ours("consume", "produce-1k", min(self.count("consume"), self.written("produce-1k")), 32)

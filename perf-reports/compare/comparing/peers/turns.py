@@ -6,7 +6,7 @@ import shutil
 import time
 
 from .. import host
-from .cost import measure, memory_mb
+from .cost import execute, measure, memory_mb
 from .kafka import Corelane, Kafka
 from .nats import Nats
 from .peer import END_TO_END_RATE, KIB, CannotDo, Place
@@ -84,9 +84,8 @@ class Turn:
         return self
 
     def warm_up(self):
-        if "warm-up" in self.peer.records:
-            self.peer.before("warm-up")
-            measure(self.peer, self.peer.produce("warm-up", KIB), self.device)
+        for load in self.peer.warm_ups():
+            execute(load)
 
     def one(self, row, counts):
         try:
