@@ -35,6 +35,9 @@ public class RocketLoad {
         consumer.setNamesrvAddr(arguments[0]);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setConsumeMessageBatchMaxSize(batch);
+        // Else it may sit half a minute until the broker knows of it.
+        consumer.setHeartbeatBrokerInterval(1000);
+        consumer.setPollNameServerInterval(1000);
         consumer.subscribe(arguments[2], "*");
         consumer.registerMessageListener(
                 (org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently)

@@ -102,7 +102,7 @@ The tools are not the same, and some of what differs is theirs.
 - Redis: `redis-benchmark`, 10 connections with pipelines of 100, to six streams; one entry of 1 KiB is one command. Reading and pacing by a small client of ours (`clients/redis`).
 - NATS: a small client of ours on its own Go library (`clients/nats`), 1,000 publishes in flight.
 - RabbitMQ: PerfTest, one sender, 1,000 unconfirmed, one message a frame; one reader that acknowledges 100 together. Its latency is from sending: a sender that is held up sends later, and nobody counts that.
-- RocketMQ: its BatchProducer, eight senders, 100 KB a batch, for 13 s, of which the last ten count for the rate; it gives no percentiles. Reading and pacing by a small client of ours on its Java library (`clients/rocketmq`). Its consumer acknowledges each batch.
+- RocketMQ: its BatchProducer, eight senders, 100 KB a batch, for 12.5 s, of which the last ten count for the rate; it gives no percentiles. Reading and pacing by a small client of ours on its Java library (`clients/rocketmq`). Its consumer acknowledges each batch.
 """
 
 

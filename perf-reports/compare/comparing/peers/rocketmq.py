@@ -14,7 +14,7 @@ RELEASE = "5.5.0"
 CLIENT = pathlib.Path(__file__).resolve().parents[2] / "clients" / "rocketmq" / "RocketLoad.java"
 REBALANCE = "rocketmq.client.rebalance.waitInterval"
 NAME_SERVER, BROKER = 9876, 10911
-SENDERS, BATCH_BYTES, SECONDS, WARM_UP_SECONDS = 8, 100_000, 13, 9
+SENDERS, BATCH_BYTES, SECONDS, WARM_UP_SECONDS = 8, 100_000, 12.5, 6
 
 CONFIGURATION = """brokerClusterName=compare
 brokerName=broker
