@@ -263,6 +263,14 @@ class Report(unittest.TestCase):
         self.assertAlmostEqual(rates["ours"] - rates["cached"], power * 0.30103, 0)
         self.assertIn("not given", text)
 
+    def test_notes_are_linked_where_there_are_some(self):
+        page.write(self.results(), turns.ROWS, self.folder)
+        self.assertNotIn("notes.md", (self.folder / "README.md").read_text(encoding="utf-8"))
+        (self.folder / "notes.md").write_text("why", encoding="utf-8")
+        page.write(self.results(), turns.ROWS, self.folder)
+        lines = (self.folder / "README.md").read_text(encoding="utf-8").splitlines()
+        self.assertEqual(lines[:3], ["# Corelane and its peers side by side, 2026-11-21", "", "What stands out, and why: [notes.md](notes.md)."])
+
     def test_payloads_are_shortened_on_the_page(self):
         self.assertEqual(page.shorten("XADD s * v " + "x" * 1024), "XADD s * v <1024 B>")
 

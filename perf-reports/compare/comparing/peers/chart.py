@@ -17,7 +17,7 @@ NAMES, PANEL, GAP, STEP, TOP, BOTTOM = 182, 230, 24, 24, 92, 84
 LEGEND = [
     ("ours", "Corelane: on disk before it acknowledges"),
     ("durable", "durable settings: synced before it acknowledges"),
-    ("cached", "recommended settings: acknowledges before the disk has it"),
+    ("cached", "recommended settings: all but RabbitMQ acknowledge before the disk has it"),
 ]
 
 STYLE = """

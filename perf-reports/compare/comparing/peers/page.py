@@ -106,6 +106,13 @@ The tools are not the same, and some of what differs is theirs.
 """
 
 
+def write(results, rows, folder):
+    """README.md, with a link to notes.md where somebody has written one."""
+    notes = "What stands out, and why: [notes.md](notes.md).\n\n" if (folder / "notes.md").exists() else ""
+    text = markdown(results, rows).replace("\n\n", f"\n\n{notes}", 1)
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
 def markdown(results, rows):
     lines = head(results)
     for row in rows:

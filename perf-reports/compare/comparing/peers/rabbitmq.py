@@ -13,7 +13,7 @@ UNCONFIRMED, PREFETCH, ACKNOWLEDGED_TOGETHER = 1000, 500, 100
 
 class RabbitMq(Peer):
     name = "rabbitmq"
-    recommended = "durable classic queue, persistent messages, publisher confirms: confirms before fsync"
+    recommended = "durable classic queue, persistent messages, publisher confirms: by its flushes, synced in batches before it confirms"
     durable_settings = "quorum queue of one member, persistent messages, publisher confirms: its log is synced before a confirm"
     records = {"warm-up": (40_000, 30_000), "produce-1k": (100_000, 60_000), "produce-100b": (100_000, 60_000)}
 
