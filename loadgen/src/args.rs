@@ -4,16 +4,19 @@ mod cluster;
 mod invocation;
 mod output;
 mod parse;
+mod profile;
 mod read;
 mod write;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use cluster::{ClusterArgs, TargetArgs};
 pub(crate) use invocation::{Invocation, commands_and_options};
 pub(crate) use output::OutputArgs;
+pub(crate) use profile::ProfileArgs;
 pub(crate) use read::ReadArgs;
 pub(crate) use write::WriteArgs;
 
@@ -52,6 +55,8 @@ pub(crate) enum Command {
     Groups(GroupsArgs),
     /// Several of these at once or one after the other, as a file says.
     Scenario(ScenarioArgs),
+    /// Measure what this machine and a broker on it can do, for capacity plans (`perf-reports plan`).
+    Profile(ProfileArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -234,12 +239,13 @@ impl Command {
             Self::Topics(_) => "topics",
             Self::Groups(_) => "groups",
             Self::Scenario(_) => "scenario",
+            Self::Profile(_) => "profile",
         }
     }
 
-    /// Whom it talks to.
-    pub(crate) fn cluster(&self) -> &ClusterArgs {
-        match self {
+    /// Whom it talks to, and how long it waits for answers.
+    pub(crate) fn cluster(&self) -> (&str, Duration) {
+        let cluster = match self {
             Self::Produce(args) => &args.target.cluster,
             Self::Consume(args) => &args.target.cluster,
             Self::Latency(args) => &args.target.cluster,
@@ -249,14 +255,14 @@ impl Command {
             Self::Topics(args) => &args.cluster,
             Self::Groups(args) => &args.target.cluster,
             Self::Scenario(args) => &args.cluster,
-        }
+            Self::Profile(args) => return (&args.bootstrap, args.timeout()),
+        };
+        (&cluster.bootstrap, cluster.timeout())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use clap::CommandFactory;
     use wire::kafka::compression::Codec;
 

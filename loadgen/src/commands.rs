@@ -25,6 +25,7 @@ pub(crate) fn run(command: &Command, context: &Context) -> Result<Report, Client
         Command::Connections(args) => connections::run(args, context),
         Command::Topics(args) => topics::run(args, context),
         Command::Groups(args) => groups::run(args, context),
+        Command::Profile(_) => Err(ClientError::Usage("a profile cannot be part of a run".to_owned())),
         Command::Scenario(_) => Err(ClientError::Usage("a scenario cannot be part of another".to_owned())),
     }
 }

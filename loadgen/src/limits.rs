@@ -86,3 +86,18 @@ pub(crate) const OPENING_MAX: usize = 64;
 
 /// Topics in one request to create or delete them.
 pub(crate) const TOPICS_PER_REQUEST_MAX: usize = 10_000;
+
+/// How often a point of a profile is looked at while it is made.
+pub(crate) const PROFILE_LOOK: Duration = Duration::from_millis(100);
+
+/// Bytes of a block that a profile writes to the disk or reads from it.
+pub(crate) const PROFILE_BLOCK_BYTES: usize = 1 << 20;
+
+/// Bytes handed to a loopback socket at once.
+pub(crate) const PROFILE_LOOPBACK_SEND_BYTES: usize = 256 << 10;
+
+/// Longest wait between two points until the broker has nothing left to do.
+pub(crate) const PROFILE_SETTLE_MAX: Duration = Duration::from_secs(10);
+
+/// Longest wait for the disk space of topics that were deleted.
+pub(crate) const PROFILE_SPACE_WAIT_MAX: Duration = Duration::from_secs(90);

@@ -30,6 +30,7 @@ mod metrics;
 mod part;
 mod payload;
 mod process;
+mod profile;
 mod progress;
 mod random;
 mod rate_curve;
@@ -76,6 +77,9 @@ fn main() -> ExitCode {
 
 fn perform(invocation: Invocation, command_line: Vec<String>) -> Result<Outcome, ClientError> {
     let Invocation { output, command, settings } = invocation;
+    if let Command::Profile(args) = &command {
+        return profile::make(args, &output, command_line, interrupt::watch()?);
+    }
     let name = command.name().to_owned();
     let (parts, scenario) = match command {
         Command::Scenario(args) => {

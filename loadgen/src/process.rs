@@ -42,6 +42,35 @@ impl Usage {
     }
 }
 
+/// CPU time that all processes of the host took since it started; `None` if the system does not tell.
+pub(crate) fn host_cpu_seconds() -> Option<f64> {
+    host_cpu(&fs::read_to_string("/proc/stat").ok()?)
+}
+
+/// Of the first line of `/proc/stat`: user, nice, system, idle, waiting for disks, interrupts, soft interrupts.
+fn host_cpu(stat: &str) -> Option<f64> {
+    let ticks = stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace();
+    let ticks: Vec<u64> = ticks.take(7).map(str::parse).collect::<Result<_, _>>().ok()?;
+    let [user, nice, system, _idle, _waiting, interrupts, soft] = ticks[..] else { return None };
+    Some((user + nice + system + interrupts + soft) as f64 / TICKS_PER_SECOND)
+}
+
+/// How many processors process `pid` may run on; `None` if the system does not tell.
+pub(crate) fn allowed_cores(pid: u32) -> Option<usize> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    count_of_list(list.trim())
+}
+
+/// How many numbers are in a list like `0-2,5`.
+fn count_of_list(list: &str) -> Option<usize> {
+    let count = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        (last.parse::<usize>().ok()? + 1).checked_sub(first.parse().ok()?)
+    };
+    list.split(',').map(count).sum()
+}
+
 /// The command line of process `pid`; `None` if the system does not tell.
 pub(crate) fn command_line(pid: u32) -> Option<Vec<String>> {
     let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
@@ -73,6 +102,22 @@ mod tests {
         let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 300 0 0 0 150 50 0 0 20 0 9 0 1";
         assert_eq!(cpu_seconds(stat), Some(2.0));
         assert_eq!(cpu_seconds("nonsense"), None);
+    }
+
+    #[test]
+    fn the_host_is_busy_with_all_but_idling_and_waiting() {
+        let stat = "cpu  100 20 30 4000 500 6 44 7 0 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
+        assert_eq!(host_cpu(stat), Some(2.0));
+        assert_eq!(host_cpu("cpu  1 2 3"), None);
+        assert!(host_cpu_seconds().is_some_and(|seconds| seconds > 0.0));
+    }
+
+    #[test]
+    fn processors_are_counted_in_lists() {
+        assert_eq!(count_of_list("0-2,5"), Some(4));
+        assert_eq!(count_of_list("3"), Some(1));
+        assert_eq!(count_of_list("3-1"), None);
+        assert!(allowed_cores(std::process::id()).is_some_and(|cores| cores > 0));
     }
 
     #[test]

@@ -33,7 +33,11 @@ impl Progress {
     }
 
     pub(crate) fn show(&mut self, elapsed: Duration, standings: &[Standing]) {
-        let mut text = line(elapsed, standings);
+        self.say(line(elapsed, standings));
+    }
+
+    /// Shows a line of other words.
+    pub(crate) fn say(&mut self, mut text: String) {
         if let Some((end, _)) = text.char_indices().nth(self.columns.saturating_sub(1)) {
             text.truncate(end);
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use reactor::{Builder, Instant};
 
@@ -93,10 +93,8 @@ impl Run {
 
     /// Asks the broker who it is: also the first to notice that there is none.
     fn facts(&self) -> Result<ClusterFacts, ClientError> {
-        let cluster = self.parts[0].command.cluster();
-        let (bootstrap, timeout) = (cluster.bootstrap.clone(), cluster.timeout());
-        let ask = || async move { Cluster::connect(&bootstrap, timeout).await?.facts().await };
-        Builder::new("loadgen-setup").run(ask).map_err(ClientError::no_reactor)?
+        let (bootstrap, timeout) = self.parts[0].command.cluster();
+        facts_of(bootstrap, timeout)
     }
 
     fn run_parts(
@@ -179,7 +177,7 @@ impl Run {
             notes: output.notes.iter().cloned().collect(),
             host: Host::read(),
             broker: BrokerRecord {
-                bootstrap: self.parts[0].command.cluster().bootstrap.clone(),
+                bootstrap: self.parts[0].command.cluster().0.to_owned(),
                 cluster_id: facts.cluster.id,
                 brokers: facts.cluster.brokers,
                 pid: output.pid,
@@ -194,6 +192,13 @@ impl Run {
         }
         .write(path)
     }
+}
+
+/// Asks a broker who it is.
+pub(crate) fn facts_of(bootstrap: &str, timeout: Duration) -> Result<ClusterFacts, ClientError> {
+    let bootstrap = bootstrap.to_owned();
+    let ask = || async move { Cluster::connect(&bootstrap, timeout).await?.facts().await };
+    Builder::new("loadgen-setup").run(ask).map_err(ClientError::no_reactor)?
 }
 
 /// What is known of a run besides its findings.

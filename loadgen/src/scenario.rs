@@ -304,11 +304,11 @@ impl Reading<'_> {
     }
 
     fn part_commands(&self) -> impl Iterator<Item = &str> {
-        self.commands.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "scenario")
+        self.commands.iter().map(|(name, _)| name.as_str()).filter(|name| is_part(name))
     }
 
     fn options(&self, command: &str) -> Option<&[(String, bool)]> {
-        let found = self.commands.iter().find(|(name, _)| name == command && name != "scenario");
+        let found = self.commands.iter().find(|(name, _)| name == command && is_part(name));
         found.map(|(_, options)| options.as_slice())
     }
 
@@ -318,6 +318,11 @@ impl Reading<'_> {
         let line = before.filter(|byte| **byte == b'\n').count() + 1;
         ClientError::Usage(format!("{}:{line}: {what}", self.path.display()))
     }
+}
+
+/// Whether a command can be a part of a scenario.
+fn is_part(command: &str) -> bool {
+    !matches!(command, "scenario" | "profile")
 }
 
 /// Whether `key` is how a file writes the option `option`.

@@ -232,3 +232,34 @@ fn members_of_a_group_come_and_go_and_each_rebalance_is_timed() {
     let longest: f64 = run.figure("rebalance_max_ms").parse().unwrap();
     assert!(longest > 1.0, "{}", run.text);
 }
+
+/// A profile that is not begun, or breaks off at once: what it said.
+fn refused_profile(broker: &str, line: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("there.json"), "{}").unwrap();
+    let line = format!("profile --quick --seconds 0.1 --dir {} {line}", folder.path().display());
+    let run = Run::of(broker, &line.replace("OUT", &path("out.json")).replace("THERE", &path("there.json")));
+    assert_eq!(run.status, Some(2), "{line}: {}", run.text);
+    run.text
+}
+
+#[test]
+fn a_profile_that_cannot_be_made_is_refused_in_a_sentence() {
+    let broker = Broker::start(Fault::None).address.to_string();
+    let own = std::process::id();
+    let nobody = "127.0.0.1:1";
+    for (address, line, sentence) in [
+        (broker.as_str(), "--out OUT".to_owned(), "a profile needs --pid"),
+        (&broker, "--out OUT --pid 999999999".to_owned(), "there is no process 999999999"),
+        (nobody, format!("--out OUT --pid {own}"), "cannot connect to 127.0.0.1:1"),
+        (&broker, format!("--out OUT --pid {own} --space 900000"), "make room, or give less with --space"),
+        (&broker, format!("--out THERE --pid {own}"), "is there already"),
+        (&broker, format!("--out THERE --resume --pid {own}"), "it is no profile"),
+        (&broker, format!("--out OUT --resume --pid {own}"), "cannot read"),
+        (&broker, format!("--out OUT --json x.json --pid {own}"), "--json and --hdr are for runs"),
+    ] {
+        let said = refused_profile(address, &line);
+        assert!(said.contains(sentence) && said.lines().count() == 1, "{line}: {said}");
+    }
+}

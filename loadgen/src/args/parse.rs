@@ -47,6 +47,14 @@ pub(super) fn seconds(text: &str) -> Result<f64, String> {
     number(text, 0.0, 1e9)
 }
 
+pub(super) fn point_seconds(text: &str) -> Result<f64, String> {
+    number(text, 0.1, 3600.0)
+}
+
+pub(super) fn profile_space(text: &str) -> Result<f64, String> {
+    number(text, 0.1, 1e6)
+}
+
 pub(super) fn part(text: &str) -> Result<f64, String> {
     number(text, 0.0, 1.0)
 }

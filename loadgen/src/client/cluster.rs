@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use wire::kafka::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use wire::kafka::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use wire::kafka::init_producer_id::InitProducerIdRequest;
 use wire::kafka::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use wire::kafka::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponseTopic};
@@ -162,6 +163,27 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// Deletes a topic; one that does not exist is no error.
+    pub(crate) async fn delete_topic(&self, name: &str) -> Result<(), ClientError> {
+        let connection = self.connection().await?;
+        let is_new = connection.version::<DeleteTopicsRequest>()? >= 6;
+        let state = DeleteTopicState { name: Some(name.to_owned().into()), ..Default::default() };
+        let request = DeleteTopicsRequest {
+            topics: if is_new { vec![state] } else { Vec::new() },
+            topic_names: if is_new { Vec::new() } else { vec![name.to_owned().into()] },
+            timeout_ms: self.timeout.as_millis() as i32,
+        };
+        let response = connection.call_within(self.timeout, &request).await?;
+        let fine = [0, ErrorCode::UnknownTopicOrPartition.code()];
+        match response.responses.iter().find(|topic| !fine.contains(&topic.error_code)) {
+            None => Ok(()),
+            Some(topic) => {
+                let what = format!("cannot delete topic {name}");
+                Err(ClientError::broker(what, topic.error_code, topic.error_message.as_deref()))
+            }
+        }
     }
 
     /// The topic with all its leaders; waits for them as long as this cluster's time-out.
