@@ -1,5 +1,5 @@
 //! Non-negative least squares, exactly: of every subset of the columns the unbounded solution, and of those without a
-//! negative cost the one with the least sum of squares. With eight columns that is 256 small systems and no iteration.
+//! negative cost the one with the least sum of squares. With nine columns that is 512 small systems and no iteration.
 
 /// Sums of squares closer to the least than this share of the whole explain the rows equally well.
 const SAME: f64 = 1e-12;

@@ -2,6 +2,8 @@
 //!
 //! The model is stated in `PROFILE_FORMAT.md`; nothing here knows of nodes or of what is asked.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::curve::{Curves, Shape};
@@ -10,7 +12,7 @@ use super::profile::{Percentiles, Point};
 use crate::number::median;
 
 /// Costs of the model.
-pub(crate) const TERMS: usize = 8;
+pub(crate) const TERMS: usize = 9;
 
 /// What each cost is for, in the order of the terms.
 pub(crate) const TERM_NAMES: [&str; TERMS] = [
@@ -22,13 +24,14 @@ pub(crate) const TERM_NAMES: [&str; TERMS] = [
     "s per million fetch requests",
     "s per second",
     "s per thousand partitions and second",
+    "s per million commits that requests share",
 ];
 
-/// Terms that time alone costs.
-const TIME_TERMS: [usize; 2] = [6, 7];
-
-/// Points that a model needs at least: fewer say nothing about eight costs.
+/// Points that a model needs at least: fewer say nothing about nine costs.
 const POINTS_MIN: usize = 6;
+
+/// A host of which this share is used has not much left.
+pub(crate) const SPENT: f64 = 0.7;
 
 /// Bytes and requests one way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
@@ -46,11 +49,25 @@ pub(crate) struct Work {
     pub(crate) read: Traffic,
     pub(crate) seconds: f64,
     pub(crate) partitions: f64,
+    /// Cores of the broker that does it.
+    pub(crate) cores: f64,
+}
+
+impl Traffic {
+    fn times(self, factor: f64) -> Self {
+        Self {
+            bytes: self.bytes * factor,
+            records: self.records * factor,
+            batches: self.batches * factor,
+            requests: self.requests * factor,
+        }
+    }
 }
 
 impl Work {
-    fn terms(&self) -> [f64; TERMS] {
-        let Self { written, read, seconds, partitions } = self;
+    /// What costs something; a commit takes `commit_s`.
+    fn terms(&self, commit_s: f64) -> [f64; TERMS] {
+        let Self { written, read, seconds, partitions, .. } = self;
         [
             written.bytes / 1e9,
             written.records / 1e6,
@@ -60,7 +77,29 @@ impl Work {
             read.requests / 1e6,
             *seconds,
             partitions * seconds / 1e3,
+            self.commits(commit_s) / 1e6,
         ]
+    }
+
+    /// Cores that its partitions can keep busy: a partition is served by one.
+    fn busy_cores(&self) -> f64 {
+        self.cores.min(self.partitions)
+    }
+
+    /// Commits on all cores. Each takes `commit_s`; what comes meanwhile goes together into the next, which begins at
+    /// once, or with the next request if none has come.
+    fn commits(&self, commit_s: f64) -> f64 {
+        let rate = self.written.requests / (self.seconds * self.busy_cores());
+        if rate == 0.0 {
+            return 0.0;
+        }
+        let idle_s = (-rate * commit_s).exp() / rate;
+        self.seconds * self.busy_cores() / (commit_s + idle_s)
+    }
+
+    /// So many times the traffic in the same time.
+    fn times(&self, factor: f64) -> Self {
+        Self { written: self.written.times(factor), read: self.read.times(factor), ..*self }
     }
 }
 
@@ -68,81 +107,151 @@ impl Work {
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     pub(crate) costs: [f64; TERMS],
+    /// How long a commit takes that requests share.
+    pub(crate) commit_s: f64,
     /// Share of a core that the broker got at saturation, beside the clients if they were on its host.
     pub(crate) usable: f64,
     /// Share of the cores that was busy at saturation, whoever used it; nothing if it was not measured.
     pub(crate) busy: Option<f64>,
+    /// CPU of all others on the host at saturation, as costs of the broker's work.
+    others: Option<[f64; TERMS]>,
+    /// Bytes a second of each series flat out, written and read.
+    flat_out: BTreeMap<String, f64>,
     /// Bytes written to disk per byte of ingress.
     pub(crate) written_per_byte: Option<f64>,
+    /// What the disk took: its limit, or more if the broker wrote more.
+    pub(crate) disk_bytes_per_s: f64,
+    /// The most that a point wrote to the disk.
+    written_max: f64,
     memory: Option<[f64; 3]>,
-    /// Cores of the broker that was measured.
-    pub(crate) cores: f64,
+    host_cores: f64,
     curves: Curves,
 }
 
+/// Where a model is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ground {
+    /// Cores of the broker, and of its host.
+    pub(crate) cores: f64,
+    pub(crate) host_cores: f64,
+    /// What its disk can take alone.
+    pub(crate) append_bytes_per_s: f64,
+}
+
 impl Model {
-    /// The model of these points, measured with a broker of so many `cores` on a host of so many.
-    pub(crate) fn of(points: &[&Point], cores: f64, host_cores: f64) -> Result<Self, String> {
+    /// The model of these points.
+    pub(crate) fn of(points: &[&Point], ground: Ground) -> Result<Self, String> {
         if points.len() < POINTS_MIN {
             return Err(format!(
                 "{} calibration points are too few: a model needs {POINTS_MIN}",
                 points.len()
             ));
         }
-        let costs = costs(points).ok_or("no costs explain its points")?;
+        let cores = ground.cores;
+        let (commit_s, costs) = costs(points, cores).ok_or("no costs explain its points")?;
         let mut model = Self {
             costs,
+            commit_s,
             usable: 1.0,
             busy: None,
+            others: None,
+            flat_out: flat_out(points),
             written_per_byte: written_per_byte(points),
+            disk_bytes_per_s: written_max(points).max(ground.append_bytes_per_s),
+            written_max: written_max(points),
             memory: memory(points),
-            cores,
+            host_cores: ground.host_cores,
             curves: Curves::default(),
         };
-        let saturated: Vec<&&Point> = points.iter().filter(|point| point.saturated).collect();
+        let saturated: Vec<&Point> =
+            points.iter().copied().filter(|point| model.is_saturated(point, cores)).collect();
         let shares: Vec<f64> = saturated
             .iter()
-            .map(|point| model.cpu_s(&point.work()) / (point.seconds * cores.min(point.partitions)))
+            .map(|point| {
+                let work = point.work(cores);
+                model.cpu_s(&work) / (point.seconds * work.busy_cores())
+            })
             .collect();
         model.usable = median(&shares).ok_or("no calibration point is saturated: its limit is not known")?;
         let busy: Vec<f64> = saturated
             .iter()
             .filter(|point| point.partitions >= cores)
-            .filter_map(|point| Some((point.host_cpu_s? / (point.seconds * host_cores)).min(1.0)))
+            .filter_map(|point| Some((point.host_cpu_s? / (point.seconds * ground.host_cores)).min(1.0)))
             .collect();
         model.busy = median(&busy);
+        model.others = others(&saturated, &model, cores);
+        let open: Vec<&Point> = points.iter().copied().filter(|point| point.latency_ms.is_some()).collect();
+        model.curves = model.latencies(&open, cores);
+        Ok(model)
+    }
+
+    /// The curves of open loops. Of what was repeated the median counts.
+    fn latencies(&self, open: &[&Point], cores: f64) -> Curves {
+        let mut cases: BTreeMap<&str, Vec<&Point>> = BTreeMap::new();
+        for point in open {
+            cases.entry(point.case()).or_default().push(point);
+        }
         let mut curves = Curves::default();
-        for point in points {
-            if let Some(latency) = point.latency_ms {
-                curves.add(&point.series, shape(point), model.utilisation(&point.work()), latency);
+        for repeats in cases.values() {
+            let of = |which: &dyn Fn(&Point) -> Option<f64>| {
+                median(&repeats.iter().filter_map(|point| which(point)).collect::<Vec<_>>())
+            };
+            let p99 = of(&|point| Some(point.latency_ms?.p99));
+            let p999 = of(&|point| Some(point.latency_ms?.p999));
+            let load = of(&|point| Some(self.utilisation(point, cores)));
+            if let (Some(p99), Some(p999), Some(load)) = (p99, p999, load) {
+                let latency = Percentiles { p99, p999 };
+                curves.add(&repeats[0].series, shape(repeats[0]), load, latency);
             }
         }
         curves.finish();
-        model.curves = curves;
-        Ok(model)
+        curves
+    }
+
+    /// Whether the broker could do no more: flat out, and not much of the host was left. Where CPU and disk were idle,
+    /// something else held the point up: its clients, or a disk that answered late for a while.
+    pub(crate) fn is_saturated(&self, point: &Point, cores: f64) -> bool {
+        let is_spent = |used: f64, limit: f64| used >= SPENT * limit * point.seconds;
+        let cpu = point.host_cpu_s.is_none_or(|used| is_spent(used, self.host_cores));
+        let disk =
+            point.broker.written_bytes.is_some_and(|bytes| bytes > 0.0 && is_spent(bytes, self.written_max));
+        point.saturated && (cpu || disk || point.partitions < cores)
     }
 
     /// CPU seconds that `work` takes.
     pub(crate) fn cpu_s(&self, work: &Work) -> f64 {
-        work.terms().iter().zip(self.costs).map(|(amount, cost)| amount * cost).sum()
+        cost(&self.costs, &work.terms(self.commit_s))
     }
 
-    /// CPU seconds that the time of `work` takes, if nothing is done in it.
-    pub(crate) fn idle_cpu_s(&self, work: &Work) -> f64 {
-        let terms = work.terms();
-        TIME_TERMS.iter().map(|term| terms[*term] * self.costs[*term]).sum()
+    /// The share of saturation that a point is: of its series flat out, where that was measured. An open loop's batches
+    /// are smaller than those of a broker that has no time, so so many times its work is not what it can be saturated
+    /// with.
+    pub(crate) fn utilisation(&self, point: &Point, cores: f64) -> f64 {
+        match self.flat_out.get(&point.series) {
+            Some(flat_out) => bytes_per_s(point) / flat_out,
+            None => 1.0 / self.saturation(&point.work(cores)),
+        }
     }
 
-    /// The share of saturation that `work` is for the broker that was measured.
-    pub(crate) fn utilisation(&self, work: &Work) -> f64 {
-        self.cpu_s(work) / (work.seconds * self.usable * self.cores.min(work.partitions))
-    }
-
-    /// How many times as fast the broker that was measured could do `work`.
+    /// How many times as fast the broker that was measured could do `work`, beside its clients.
     pub(crate) fn saturation(&self, work: &Work) -> f64 {
-        let idle = self.idle_cpu_s(work);
-        let room = work.seconds * self.usable * self.cores.min(work.partitions) - idle;
-        room / (self.cpu_s(work) - idle)
+        let by_cpu = match self.others.zip(self.busy) {
+            Some((others, busy)) => most(|factor| {
+                let terms = work.times(factor).terms(self.commit_s);
+                let own = cost(&self.costs, &terms);
+                own > work.seconds * work.busy_cores()
+                    || own + cost(&others, &terms) > busy * self.host_cores * work.seconds
+            }),
+            None => self.saturation_within(work, self.usable),
+        };
+        let disk = work.written.bytes * self.written_per_byte.unwrap_or(1.0) / work.seconds;
+        if disk > 0.0 { by_cpu.min(self.disk_bytes_per_s / disk) } else { by_cpu }
+    }
+
+    /// How many times as fast a broker could do `work` with this share of its cores, and nothing else short.
+    pub(crate) fn saturation_within(&self, work: &Work, usable: f64) -> f64 {
+        let room = work.seconds * usable * work.busy_cores();
+        most(|factor| self.cpu_s(&work.times(factor)) > room)
     }
 
     /// Latency of work of this shape at a share of saturation; nothing above what was measured.
@@ -172,11 +281,84 @@ pub(crate) fn shape(point: &Point) -> Shape {
     }
 }
 
-/// Relative errors count: each row is divided by what was measured.
-fn costs(points: &[&Point]) -> Option<[f64; TERMS]> {
-    let rows: Vec<[f64; TERMS]> =
-        points.iter().map(|point| point.work().terms().map(|amount| amount / point.broker.cpu_s)).collect();
-    non_negative(&rows, &vec![1.0; rows.len()])
+/// Times of a commit that are tried, from 10 µs to 5 ms.
+const COMMIT_S_MIN: f64 = 1e-5;
+const COMMIT_S_STEP: f64 = 1.15;
+const COMMIT_S_STEPS: i32 = 45;
+
+fn cost(costs: &[f64; TERMS], terms: &[f64; TERMS]) -> f64 {
+    terms.iter().zip(costs).map(|(amount, cost)| amount * cost).sum()
+}
+
+/// The costs with the least sum of squared relative errors, and the time of a commit that goes with them.
+fn costs(points: &[&Point], cores: f64) -> Option<(f64, [f64; TERMS])> {
+    let targets: Vec<f64> = points.iter().map(|point| point.broker.cpu_s).collect();
+    let tried = (0..COMMIT_S_STEPS).map(|step| COMMIT_S_MIN * COMMIT_S_STEP.powi(step));
+    let found = tried.filter_map(|commit_s| {
+        let (rows, costs) = fitted(points, &targets, (commit_s, cores))?;
+        let error = |(row, target): (&[f64; TERMS], &f64)| (cost(&costs, row) / target - 1.0).powi(2);
+        Some((rows.iter().zip(&targets).map(error).sum::<f64>(), commit_s, costs))
+    });
+    // The first of equals, so that chance in the last digit chooses nothing.
+    let best = found.reduce(|best, next| if next.0 < best.0 - SAME_SQUARES { next } else { best })?;
+    Some((best.1, best.2))
+}
+
+/// Sums of squared relative errors that are the same.
+const SAME_SQUARES: f64 = 1e-9;
+
+/// Rows of terms, and the costs that explain the targets by them: relative errors count.
+fn fitted(
+    points: &[&Point],
+    targets: &[f64],
+    (commit_s, cores): (f64, f64),
+) -> Option<(Vec<[f64; TERMS]>, [f64; TERMS])> {
+    let rows: Vec<[f64; TERMS]> = points.iter().map(|point| point.work(cores).terms(commit_s)).collect();
+    let shares: Vec<[f64; TERMS]> =
+        rows.iter().zip(targets).map(|(row, target)| row.map(|amount| amount / target)).collect();
+    let costs = non_negative(&shares, &vec![1.0; shares.len()])?;
+    Some((rows, costs))
+}
+
+/// What everybody else on the host took, as costs of the broker's work.
+fn others(points: &[&Point], model: &Model, cores: f64) -> Option<[f64; TERMS]> {
+    let took = |point: &&Point| Some(point.host_cpu_s? - point.broker.cpu_s).filter(|seconds| *seconds > 0.0);
+    let known: Vec<&Point> = points.iter().copied().filter(|point| took(point).is_some()).collect();
+    let targets: Vec<f64> = known.iter().filter_map(took).collect();
+    Some(fitted(&known, &targets, (model.commit_s, cores))?.1)
+}
+
+fn bytes_per_s(point: &Point) -> f64 {
+    (point.written.bytes + point.read.bytes) / point.seconds
+}
+
+/// The median of each series' flat-out points.
+fn flat_out(points: &[&Point]) -> BTreeMap<String, f64> {
+    let mut rates: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for point in points.iter().filter(|point| point.saturated) {
+        rates.entry(point.series.clone()).or_default().push(bytes_per_s(point));
+    }
+    rates.into_iter().filter_map(|(series, rates)| Some((series, median(&rates)?))).collect()
+}
+
+/// The greatest factor with which nothing is over its limit.
+fn most(is_over: impl Fn(f64) -> bool) -> f64 {
+    let (mut low, mut high) = (1e-6_f64, 1e6_f64);
+    for _ in 0..60 {
+        let middle = (low * high).sqrt();
+        if is_over(middle) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    low
+}
+
+/// The most that a point wrote to the disk, in bytes a second.
+fn written_max(points: &[&Point]) -> f64 {
+    let rates = points.iter().filter_map(|point| Some(point.broker.written_bytes? / point.seconds));
+    rates.fold(0.0, f64::max)
 }
 
 fn written_per_byte(points: &[&Point]) -> Option<f64> {
@@ -197,8 +379,7 @@ fn memory(points: &[&Point]) -> Option<[f64; 3]> {
         let Some(resident) = point.broker.resident_bytes_max.filter(|resident| *resident > 0.0) else {
             continue;
         };
-        let bytes_per_s = (point.written.bytes + point.read.bytes) / point.seconds;
-        rows.push(memory_terms(point.partitions, bytes_per_s).map(|amount| amount / resident));
+        rows.push(memory_terms(point.partitions, bytes_per_s(point)).map(|amount| amount / resident));
     }
     non_negative(&rows, &vec![1.0; rows.len()])
 }
@@ -209,9 +390,11 @@ mod tests {
     use crate::plan::profile::{Profile, Role};
     use crate::plan::samples::{Truth, truth};
 
+    const GROUND: Ground = Ground { cores: 2.0, host_cores: 2.0, append_bytes_per_s: 1e12 };
+
     fn model(truth: &Truth) -> (Model, Profile) {
         let profile = truth.profile();
-        (Model::of(&profile.points(Role::Calibration), 2.0, 2.0).unwrap(), profile)
+        (Model::of(&profile.points(Role::Calibration), GROUND).unwrap(), profile)
     }
 
     #[test]
@@ -221,6 +404,7 @@ mod tests {
         for ((found, cost), name) in model.costs.iter().zip(truth.costs).zip(TERM_NAMES) {
             assert!((found - cost).abs() <= 1e-3 * cost + 1e-6, "{name}: {found} is not {cost}");
         }
+        assert!((model.commit_s / truth.commit_s - 1.0).abs() < 0.1, "{}", model.commit_s);
         assert!((model.usable - truth.usable).abs() < 1e-3, "{}", model.usable);
         assert!((model.busy.unwrap() - 0.95).abs() < 1e-6);
         assert!((model.written_per_byte.unwrap() - 2.0).abs() < 1e-9);
@@ -232,7 +416,7 @@ mod tests {
         let (model, profile) = model(&truth);
         let clean = Truth { noise: 0.0, ..truth.clone() }.profile();
         for (point, clean) in profile.points.iter().zip(&clean.points) {
-            let error = model.cpu_s(&point.work()) / clean.broker.cpu_s - 1.0;
+            let error = model.cpu_s(&point.work(2.0)) / clean.broker.cpu_s - 1.0;
             assert!(error.abs() < 0.06, "{}: {error}", point.name);
         }
     }
@@ -242,9 +426,9 @@ mod tests {
         let truth = truth();
         let (model, _) = model(&truth);
         let point = truth.saturated("3k", 3000.0, 65_536.0, 12.0, 1.0);
-        let ratio = model.saturation(&point.work());
+        let ratio = model.saturation(&point.work(2.0));
         assert!((ratio - 1.0).abs() < 0.01, "{ratio}");
-        let mut half = point.work();
+        let mut half = point.work(2.0);
         half.seconds *= 2.0;
         assert!(model.saturation(&half) > 1.9, "half the rate has twice the room");
     }
@@ -255,11 +439,30 @@ mod tests {
         let mut profile = truth.profile();
         profile.points.retain(|point| !point.saturated);
         profile.points.push(truth.saturated("one", 1024.0, 131_072.0, 1.0, 0.0));
-        let model = Model::of(&profile.points(Role::Calibration), 2.0, 2.0).unwrap();
+        let model = Model::of(&profile.points(Role::Calibration), GROUND).unwrap();
         assert!((model.usable - truth.usable).abs() < 1e-3, "{}", model.usable);
         assert!(model.busy.is_none(), "the other core was idle for want of partitions");
         let six = truth.saturated("six", 1024.0, 131_072.0, 6.0, 0.0);
-        assert!((model.saturation(&six.work()) - 1.0).abs() < 0.01);
+        assert!((model.saturation(&six.work(2.0)) - 1.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_flat_out_point_that_left_the_host_idle_is_not_saturated() {
+        let truth = truth();
+        let mut profile = truth.profile();
+        let mut held_up = truth.saturated("held up", 1024.0, 131_072.0, 6.0, 0.0);
+        for traffic in [&mut held_up.written, &mut held_up.read] {
+            *traffic = traffic.times(0.2);
+        }
+        held_up.host_cpu_s = Some(6.0);
+        held_up.broker.cpu_s *= 0.3;
+        held_up.broker.written_bytes = Some(held_up.written.bytes * 2.0);
+        profile.points.push(held_up.clone());
+        let model = Model::of(&profile.points(Role::Calibration), GROUND).unwrap();
+        assert!(held_up.saturated && !model.is_saturated(&held_up, 2.0));
+        assert!((model.busy.unwrap() - 0.95).abs() < 1e-6);
+        held_up.broker.written_bytes = Some(model.written_max * held_up.seconds);
+        assert!(model.is_saturated(&held_up, 2.0), "its disk had no more to give");
     }
 
     #[test]
@@ -277,8 +480,8 @@ mod tests {
     fn too_few_points_or_none_that_is_saturated_make_no_model() {
         let profile = truth().profile();
         let points = profile.points(Role::Calibration);
-        assert!(Model::of(&points[..3], 2.0, 2.0).unwrap_err().contains("too few"));
+        assert!(Model::of(&points[..3], GROUND).unwrap_err().contains("too few"));
         let open: Vec<&Point> = points.into_iter().filter(|point| !point.saturated).collect();
-        assert!(Model::of(&open, 2.0, 2.0).unwrap_err().contains("saturated"));
+        assert!(Model::of(&open, GROUND).unwrap_err().contains("saturated"));
     }
 }

@@ -59,6 +59,8 @@ pub(crate) enum Role {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Point {
     pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) case: Option<String>,
     pub(crate) series: String,
     pub(crate) role: Role,
     pub(crate) seconds: f64,
@@ -149,8 +151,15 @@ impl Profile {
 }
 
 impl Point {
-    pub(crate) fn work(&self) -> Work {
-        Work { written: self.written, read: self.read, seconds: self.seconds, partitions: self.partitions }
+    /// What a broker of so many cores did in it.
+    pub(crate) fn work(&self, cores: f64) -> Work {
+        let Self { written, read, seconds, partitions, .. } = *self;
+        Work { written, read, seconds, partitions, cores }
+    }
+
+    /// Points that differ in nothing but when they were made have the same.
+    pub(crate) fn case(&self) -> &str {
+        self.case.as_deref().unwrap_or(&self.name)
     }
 
     /// Bytes of a batch as it was written, or read where nothing was written.

@@ -10,6 +10,8 @@ use super::profile::{Percentiles, Point, Profile, Role, Used};
 #[derive(Clone, Debug)]
 pub(crate) struct Truth {
     pub(crate) costs: [f64; TERMS],
+    /// How long a commit takes.
+    pub(crate) commit_s: f64,
     /// Share of a core that the broker gets at saturation.
     pub(crate) usable: f64,
     /// Every measurement is off by up to this share, either way.
@@ -39,7 +41,9 @@ const LOADS: [f64; 7] = [0.05, 0.1, 0.3, 0.5, 0.6, 0.7, 0.8];
 /// Costs as those of a broker could be.
 pub(crate) fn truth() -> Truth {
     Truth {
-        costs: [0.4, 0.15, 2.0, 8.0, 0.2, 5.0, 0.01, 0.02],
+        costs: [0.4, 0.15, 2.0, 8.0, 0.2, 5.0, 0.01, 0.02, 40.0],
+        // One of those that a fit tries.
+        commit_s: 1e-5 * 1.15_f64.powi(23),
         usable: 0.5,
         noise: 0.0,
         base_memory: 50e6,
@@ -87,7 +91,7 @@ impl Truth {
     fn point(&self, series: &str, size: (f64, f64, f64, f64), load: f64) -> Point {
         let (record_bytes, batch_bytes, partitions, fan_out) = size;
         let name = format!("{series} at {load}");
-        let [gb, records, batches, requests, read_gb, fetches, second, partition_second] = self.costs;
+        let [gb, records, batches, requests, read_gb, fetches, second, partition_second, commit] = self.costs;
         let batches_per_request = if partitions >= 100.0 { 4.0 } else { 1.0 };
         let fetch_bytes = 65_536.0;
         // Of one byte of ingress.
@@ -97,11 +101,21 @@ impl Truth {
             + requests / 1e6 / batch_bytes / batches_per_request
             + fan_out * (read_gb / 1e9 + fetches / 1e6 / fetch_bytes);
         let idle = second + partition_second * partitions / 1e3;
-        let room = self.usable * CORES.min(partitions);
+        let cores = CORES.min(partitions);
+        let room = self.usable * cores;
         let off = |what: &str| 1.0 + self.noise * chance(&format!("{name} {what}"));
-        let saturation = (room - idle) / per_byte;
+        let busy = |rate: f64| {
+            let each = rate / batch_bytes / batches_per_request / cores;
+            let commits = cores / (self.commit_s + (-each * self.commit_s).exp() / each);
+            rate * per_byte + idle + commits * commit / 1e6
+        };
+        let (mut saturation, mut high) = (1.0, 1e12);
+        for _ in 0..100 {
+            let middle = f64::midpoint(saturation, high);
+            if busy(middle) > room { high = middle } else { saturation = middle }
+        }
         let rate = saturation * load * if load >= 1.0 { off("rate") } else { 1.0 };
-        let utilisation = (rate * per_byte + idle) / room;
+        let utilisation = load;
         let bytes = rate * SECONDS;
         let written = Traffic {
             bytes,
@@ -120,6 +134,7 @@ impl Truth {
         let p99 = base * (1.0 + 4.0 * utilisation * utilisation / (1.0 - utilisation).max(0.01));
         Point {
             series: series.to_owned(),
+            case: None,
             role: Role::Calibration,
             seconds: SECONDS,
             saturated: load >= 1.0,
@@ -128,7 +143,7 @@ impl Truth {
             written,
             read,
             broker: Used {
-                cpu_s: (rate * per_byte + idle) * SECONDS * off("cpu"),
+                cpu_s: busy(rate) * SECONDS * off("cpu"),
                 resident_bytes_max: Some(self.base_memory + self.partition_memory * partitions),
                 written_bytes: Some(bytes * 2.0),
             },

@@ -102,7 +102,8 @@ impl Validation {
                 let error = self.median_error(what);
                 (
                     what.key().to_owned(),
-                    json!({"median": error.map(|error| error.0), "points": error.map_or(0, |error| error.1)}),
+                    json!({"median": error.map(|error| error.0), "points": error.map_or(0, |error| error.1),
+                        "noise": self.noise_of(what)}),
                 )
             })
             .collect();
@@ -115,6 +116,7 @@ impl Validation {
         for (name, cost) in TERM_NAMES.into_iter().zip(model.costs) {
             costs.row([name.to_owned(), short(cost)]);
         }
+        costs.row(["ms of a commit that requests share".to_owned(), short(model.commit_s * 1e3)]);
         costs.row(["usable share of a core at saturation".to_owned(), short(model.usable)]);
         format!("{}\n{}\n{}\n", costs.text(), self.table().text(), self.sentence())
     }
@@ -130,11 +132,11 @@ impl Validation {
             .judged
             .iter()
             .map(|judged| {
-                json!({"point": judged.point, "figure": judged.what.key(), "predicted": judged.predicted,
+                json!({"case": judged.case, "figure": judged.what.key(), "predicted": judged.predicted,
                     "measured": judged.measured, "error": judged.error()})
             })
             .collect();
-        json!({"kind": "validation", "format": 1, "costs": costs, "usable": model.usable, "points": judged,
+        json!({"kind": "validation", "format": 1, "costs": costs, "commit_ms": model.commit_s * 1e3, "usable": model.usable, "cases": judged,
             "errors": self.json()})
     }
 }
@@ -171,6 +173,6 @@ mod tests {
             text.contains("s per GB written") && text.contains("predicted") && text.contains("Median error")
         );
         let json = validation.full_json(&model);
-        assert_eq!(json["points"].as_array().unwrap().len(), validation.judged.len());
+        assert_eq!(json["cases"].as_array().unwrap().len(), validation.judged.len());
     }
 }

@@ -43,7 +43,7 @@ impl Demand {
     }
 
     /// What the busiest of `nodes` does in a second.
-    fn work(&self, nodes: f64) -> Work {
+    fn work(&self, nodes: f64, cores: f64) -> Work {
         let copies = self.replication - 1.0;
         let share = self.share(nodes);
         let written = self.ingress * self.replication * share;
@@ -65,6 +65,7 @@ impl Demand {
             },
             seconds: 1.0,
             partitions: self.copies() * share,
+            cores,
         }
     }
 
@@ -145,16 +146,15 @@ pub(crate) struct Sizing<'a> {
 impl Sizing<'_> {
     /// The busiest of `nodes` that share `demand`.
     pub(crate) fn load(&self, demand: &Demand, nodes: f64) -> Loaded {
-        let work = demand.work(nodes);
+        let work = demand.work(nodes, self.node.cores);
         let cpu_cores = self.model.cpu_s(&work);
-        let keep_busy = self.node.cores.min(work.partitions);
-        let utilisation = cpu_cores / (self.node.usable * keep_busy);
+        let utilisation = 1.0 / self.model.saturation_within(&work, self.node.usable);
         let copies = demand.replication - 1.0;
         let ingress = demand.ingress * demand.share(nodes);
         let disk_written = ingress * demand.replication * self.model.written_per_byte.unwrap_or(1.0);
         let disk_read = ingress * demand.fan_out * demand.cold_share;
         let disk_space = ingress * demand.replication * demand.retention_s;
-        let by_bandwidth = (disk_written / self.limits.append_bytes_per_s
+        let by_bandwidth = (disk_written / self.model.disk_bytes_per_s
             + disk_read / self.limits.read_bytes_per_s)
             / self.node.load_max;
         let by_space = self.node.disk_bytes.map_or(0.0, |size| disk_space / (size * DISK_FILL_MAX));
@@ -176,7 +176,7 @@ impl Sizing<'_> {
 
     /// p99 in milliseconds over percent of saturation, as far as it was measured, on so many nodes.
     pub(crate) fn curve(&self, demand: &Demand, nodes: f64) -> Vec<(f64, f64)> {
-        let shape = demand.shape(&demand.work(nodes));
+        let shape = demand.shape(&demand.work(nodes, self.node.cores));
         let Some((least, _)) = self.model.measured_loads(&shape) else { return Vec::new() };
         let loads = (1..=100).map(f64::from).filter(|load| *load >= least * 100.0);
         loads
@@ -302,15 +302,21 @@ mod tests {
         sizing(&node(), |sizing, truth| {
             let demand = Demand { ingress: 5e9, ..demand() };
             let nodes = sizing.nodes(&demand).unwrap();
-            // By hand from the costs that made the profile; each node idles, too.
+            // By hand from the costs that made the profile: 1 / 0.7 times the load fits into what a node has.
             let cost = &truth.costs;
-            let gb = 5.0;
-            let millions = |bytes: f64| gb * 1e3 / bytes;
-            let busy = gb * (cost[0] + cost[4])
+            let millions = |bytes: f64| 5.0 * 1e3 / bytes;
+            let all = 5.0 * (cost[0] + cost[4])
                 + millions(1024.0) * cost[1]
-                + millions(131_072.0) * (cost[2] + cost[3] + cost[5])
-                + 0.6 * cost[7];
-            let expected = (busy / (2.0 * 0.5 * 0.7 - cost[6])).ceil() as u32;
+                + millions(131_072.0) * (cost[2] + cost[3] + cost[5]);
+            let is_enough = |nodes: f64| {
+                let partitions = (600.0 / nodes).ceil();
+                let more = partitions / 600.0 / 0.7;
+                let each = 5e9 / 131_072.0 * more / 2.0;
+                let commits = 2.0 / (truth.commit_s + (-each * truth.commit_s).exp() / each);
+                let idle = cost[6] + partitions / 1e3 * cost[7];
+                all * more + commits / 1e6 * cost[8] + idle <= 2.0 * 0.5
+            };
+            let expected = (1..1000).find(|nodes| is_enough(f64::from(*nodes))).unwrap();
             assert_eq!(nodes, expected);
             assert!(nodes > 2);
         });
