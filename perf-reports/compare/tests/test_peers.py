@@ -243,6 +243,7 @@ class Report(unittest.TestCase):
         for part in (
             "| corelane | 700,000 [600,000–800,000] | 700.0 [600.0–800.0] |",
             "| 2.00 [2.00–6.00] |",
+            "| kafka | 1 | some | 3 |",
             "- kafka-durable, 2 times: it could not",
             "**nats**: It cannot be set up here: Go is needed.",
             "kafka: load kafka",

@@ -64,7 +64,6 @@ def shorten(command):
 
 def head(results):
     facts, machine = results.facts, results.facts["host"]
-    counts = [len(results.values(row, variant, "s")) for row, variant in {(run["row"], run["variant"]) for run in results.runs if "s" in run}]
     lines = [f"# Corelane and its peers side by side, {facts['date']}", ""]
     lines += ["![Rate, CPU and latency of all](chart.svg)", ""]
     lines.append(
@@ -73,19 +72,20 @@ def head(results):
     )
     lines += [
         "",
-        "Each cell is the median of the runs with [least–most]"
-        + (f"; {min(counts)} of each or more, and more of Corelane, with which each call and each round begins" if counts else "")
-        + ". Brokers take turns: in its turn each has the machine to itself and starts on an empty folder. Ratios are of the runs "
-        "of one round. Above 1 Corelane has more of it: for a rate that is good, for CPU, time and memory it is bad.",
+        "Each cell is the median of the runs with [least–most]. A round begins with Corelane; brokers take turns, and in its turn each "
+        "has the machine to itself and starts on an empty folder. Ratios are of the runs of one round. Above 1 Corelane has more of it: for a rate that is good, for CPU, time and memory it is bad.",
         "",
         "CPU is user and system time of the broker's processes, per 10⁹ bytes of payload or per million records. Peak MB is "
         "resident memory, without the page cache. Device flushes are counted by the kernel on the whole disk: they "
         "tell who syncs before an acknowledgement and who does not. Dirty pages are written back before each row, and not counted.",
         "",
-        "| | version | settings |",
-        "|---|---|---|",
+        "| | version | settings | rounds |",
+        "|---|---|---|---|",
     ]
-    lines += [f"| {name} | {of['version']} | {of['settings']} |" for name, of in ((name, results.variants[name]) for name in results.order())]
+    for name in results.order():
+        of = results.variants[name]
+        rounds = len({run["pair"] for run in results.runs if run["variant"] == name})
+        lines.append(f"| {name} | {of['version']} | {of['settings']} | {rounds} |")
     lines += [""] + [f"**{name}**: {sentence}" for name, sentence in results.out.items()]
     if facts["scale"] != 1:
         lines += ["", f"**Records were scaled by {facts['scale']:g}: a trial, not a report.**"]
