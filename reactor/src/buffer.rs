@@ -33,9 +33,8 @@ pub(crate) fn is_aligned_to(slice: &[u8], alignment: usize) -> bool {
     slice.as_ptr().addr().is_multiple_of(alignment) && slice.len().is_multiple_of(alignment)
 }
 
-/// An aligned buffer of [`FIXED_BUFFER_BYTES`], in memory that is registered with the reactor's ring if there is any left, or
-/// else in plain memory. Writes from registered memory cost the kernel less; nothing else differs. Few buffers
-/// serve again and again, so that filling one finds it in the processor's cache.
+/// An aligned buffer of a fixed size, in memory that a reactor keeps for it or in plain memory. Few buffers serve again and
+/// again, so that filling one finds it in the processor's cache.
 #[derive(Debug)]
 pub struct FixedBuffer {
     pub(crate) memory: Memory,
@@ -44,26 +43,42 @@ pub struct FixedBuffer {
 
 #[derive(Debug)]
 pub(crate) enum Memory {
-    Registered(Chunk),
+    Chunk(Chunk),
     Plain(BytesMut),
 }
 
-/// An empty buffer, registered if possible.
+/// An empty buffer of [`FIXED_BUFFER_BYTES`] for writing: registered with the reactor's ring, which makes writes from it
+/// cheaper, or in plain memory when all of those are taken.
 ///
 /// # Panics
 /// Outside a reactor.
 pub fn fixed_buffer() -> FixedBuffer {
-    let memory = match executor::with(|reactor| reactor.driver().take_fixed()) {
-        Some(chunk) => Memory::Registered(chunk),
-        None => Memory::Plain(aligned(FIXED_BUFFER_BYTES)),
-    };
-    FixedBuffer { memory, length: 0 }
+    let memory = executor::with(|reactor| reactor.driver().take_fixed());
+    FixedBuffer { memory: memory.unwrap_or_else(|| Memory::Plain(aligned(FIXED_BUFFER_BYTES))), length: 0 }
+}
+
+/// An empty buffer of [`READ_BUFFER_BYTES`](crate::limits::READ_BUFFER_BYTES) for reading; `None` when all
+/// [`READ_BUFFERS`](crate::limits::READ_BUFFERS) of the reactor are taken: their number bounds what readers hold.
+///
+/// # Panics
+/// Outside a reactor.
+pub fn read_buffer() -> Option<FixedBuffer> {
+    let memory = executor::with(|reactor| reactor.driver().take_reading())?;
+    Some(FixedBuffer { memory, length: 0 })
 }
 
 impl FixedBuffer {
-    /// True if the memory is registered.
-    pub fn is_registered(&self) -> bool {
-        matches!(self.memory, Memory::Registered(_))
+    /// True if the memory is the reactor's.
+    pub fn is_chunk(&self) -> bool {
+        matches!(self.memory, Memory::Chunk(_))
+    }
+
+    /// Bytes that it can hold.
+    fn capacity(&self) -> usize {
+        match &self.memory {
+            Memory::Chunk(chunk) => chunk.capacity(),
+            Memory::Plain(plain) => plain.capacity(),
+        }
     }
 
     /// Bytes in the buffer.
@@ -78,7 +93,7 @@ impl FixedBuffer {
 
     /// Bytes that still have room.
     pub fn remaining(&self) -> usize {
-        FIXED_BUFFER_BYTES - self.length
+        self.capacity() - self.length
     }
 
     /// Adds bytes at the end.
@@ -88,9 +103,9 @@ impl FixedBuffer {
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         let (start, end) = (self.length, self.length + bytes.len());
         match &mut self.memory {
-            Memory::Registered(chunk) => chunk.bytes_mut()[start..end].copy_from_slice(bytes),
+            Memory::Chunk(chunk) => chunk.bytes_mut()[start..end].copy_from_slice(bytes),
             Memory::Plain(plain) => {
-                assert!(end <= FIXED_BUFFER_BYTES, "the buffer has too little room");
+                assert!(end <= plain.capacity(), "the buffer has too little room");
                 plain.extend_from_slice(bytes);
             }
         }
@@ -100,15 +115,15 @@ impl FixedBuffer {
     /// Cuts the buffer, or fills it up with a byte.
     ///
     /// # Panics
-    /// If `length` is above [`FIXED_BUFFER_BYTES`].
+    /// If there is no room for them.
     pub fn resize(&mut self, length: usize, fill: u8) {
         match &mut self.memory {
-            Memory::Registered(chunk) if length > self.length => {
+            Memory::Chunk(chunk) if length > self.length => {
                 chunk.bytes_mut()[self.length..length].fill(fill);
             }
-            Memory::Registered(_) => {}
+            Memory::Chunk(_) => {}
             Memory::Plain(plain) => {
-                assert!(length <= FIXED_BUFFER_BYTES, "the buffer has too little room");
+                assert!(length <= plain.capacity(), "the buffer has too little room");
                 plain.resize(length, fill);
             }
         }
@@ -119,7 +134,7 @@ impl FixedBuffer {
     pub fn freeze(self) -> Bytes {
         match self.memory {
             Memory::Plain(bytes) => bytes.freeze(),
-            Memory::Registered(chunk) => Bytes::from_owner(Frozen { chunk, length: self.length }),
+            Memory::Chunk(chunk) => Bytes::from_owner(Frozen { chunk, length: self.length }),
         }
     }
 }
@@ -129,7 +144,7 @@ impl std::ops::Deref for FixedBuffer {
 
     fn deref(&self) -> &[u8] {
         let whole = match &self.memory {
-            Memory::Registered(chunk) => chunk.bytes(),
+            Memory::Chunk(chunk) => chunk.bytes(),
             Memory::Plain(bytes) => bytes,
         };
         &whole[..self.length]
@@ -139,7 +154,7 @@ impl std::ops::Deref for FixedBuffer {
 impl std::ops::DerefMut for FixedBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         match &mut self.memory {
-            Memory::Registered(chunk) => &mut chunk.bytes_mut()[..self.length],
+            Memory::Chunk(chunk) => &mut chunk.bytes_mut()[..self.length],
             Memory::Plain(bytes) => bytes,
         }
     }

@@ -158,6 +158,12 @@ impl File {
         Ok(Self::new(OpenFile::from_result(operation.await.result, options.direct)?, path))
     }
 
+    /// Reads through the page cache bring what is asked for and nothing ahead of it, so that they are as short as the reader
+    /// makes them.
+    pub fn no_read_ahead(&self) {
+        ring_file::advise_random(&self.open);
+    }
+
     /// Reads `length` bytes at `position`, fewer only if the file ends, behind the bytes that `buffer` holds. Returns how
     /// many were read, and the buffer in any case.
     ///
@@ -209,7 +215,7 @@ impl File {
         self.open.direct && ring_file::length(&self.open).is_ok_and(|length| position >= length)
     }
 
-    /// Reads as [`read_at`](Self::read_at), behind the bytes that a registered buffer holds.
+    /// Reads as [`read_at`](Self::read_at), behind the bytes that a fixed buffer holds.
     pub async fn read_fixed(
         &self,
         buffer: FixedBuffer,
@@ -224,7 +230,7 @@ impl File {
         }
         let filled = buffer.length;
         let mut chunk = match buffer.memory {
-            Memory::Registered(chunk) => chunk,
+            Memory::Chunk(chunk) => chunk,
             Memory::Plain(bytes) => {
                 let (result, bytes) = self.read_at(bytes, length, position).await;
                 let length = bytes.len();
@@ -232,7 +238,7 @@ impl File {
             }
         };
         if let Err(error) = self.tag.check(FileOp::Read) {
-            return (Err(error), FixedBuffer { memory: Memory::Registered(chunk), length: filled });
+            return (Err(error), FixedBuffer { memory: Memory::Chunk(chunk), length: filled });
         }
         let mut count = 0;
         let result = loop {
@@ -255,7 +261,7 @@ impl File {
                 break Ok(count);
             }
         };
-        (result, FixedBuffer { memory: Memory::Registered(chunk), length: filled + count })
+        (result, FixedBuffer { memory: Memory::Chunk(chunk), length: filled + count })
     }
 
     /// Writes all of `data` at `position`, or fails. Not durable before a sync. A failed write may have written a part.

@@ -60,7 +60,7 @@ use std::task::{Context, Poll};
 
 #[cfg(feature = "simulator")]
 pub(crate) use buffer::is_aligned_to;
-pub use buffer::{FixedBuffer, aligned, fixed_buffer, is_aligned};
+pub use buffer::{FixedBuffer, aligned, fixed_buffer, is_aligned, read_buffer};
 pub use builder::{Builder, JoinHandle, allowed_cpus};
 pub use file::{Commit, File, OpenOptions, SharedFile, SyncMethod};
 pub use net::{ListenOptions, RecvBuf, Shutdown, TcpListener, TcpStream};

@@ -55,5 +55,9 @@ pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 pub const FIXED_BUFFER_BYTES: usize = 1 << 20;
 /// Registered buffers of a reactor, at most 64. All their pages are locked when the first is asked for.
 pub const FIXED_BUFFERS: u32 = 4;
+/// Size of one buffer for reading in bytes: reads of this size keep commits beside them waiting for least, see decision 0007.
+pub const READ_BUFFER_BYTES: usize = 256 << 10;
+/// Buffers for reading of a reactor, at most 64: what slow readers may hold of what was read for them.
+pub const READ_BUFFERS: u32 = 64;
 /// Alignment in bytes of the buffers of [`aligned`](crate::aligned).
 pub const BUFFER_ALIGNMENT: usize = 4096;

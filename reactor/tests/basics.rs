@@ -335,10 +335,10 @@ fn registered_buffers_are_written_read_and_used_again() {
     on_reactor(move || async move {
         let options = OpenOptions::new().read(true).write(true).create(true);
         let file = File::open(&path, &options).await.unwrap();
-        let registered = reactor::fixed_buffer().is_registered();
+        let registered = reactor::fixed_buffer().is_chunk();
         for round in 0..40u8 {
             let mut buffers: Vec<_> = (0..3).map(|_| reactor::fixed_buffer()).collect();
-            assert!(buffers.iter().all(|buffer| buffer.is_registered() == registered && buffer.is_empty()));
+            assert!(buffers.iter().all(|buffer| buffer.is_chunk() == registered && buffer.is_empty()));
             let mut buffer = buffers.pop().unwrap();
             buffer.extend_from_slice(&support::pattern(5000));
             buffer.resize(8192, round);
@@ -356,7 +356,7 @@ fn registered_buffers_are_written_read_and_used_again() {
         // When all are taken the next is plain memory, and does the same.
         let taken: Vec<_> = (0..FIXED_BUFFERS).map(|_| reactor::fixed_buffer()).collect();
         let mut plain = reactor::fixed_buffer();
-        assert!(!plain.is_registered());
+        assert!(!plain.is_chunk());
         plain.resize(100, 9);
         let (count, plain) = file.read_fixed(plain, 50, 0).await;
         assert_eq!((count.unwrap(), plain.len()), (50, 150));
@@ -364,7 +364,36 @@ fn registered_buffers_are_written_read_and_used_again() {
         // Memory may be given back elsewhere, and after the reactor's end.
         let frozen: Vec<_> = taken.into_iter().map(reactor::FixedBuffer::freeze).collect();
         std::thread::spawn(move || drop(frozen)).join().unwrap();
-        assert_eq!(reactor::fixed_buffer().is_registered(), registered);
+        assert_eq!(reactor::fixed_buffer().is_chunk(), registered);
+    });
+}
+
+#[test]
+fn buffers_for_reading_are_bounded_and_come_back() {
+    use reactor::limits::{READ_BUFFER_BYTES, READ_BUFFERS};
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = dir.path().join("file");
+    std::fs::write(&path, support::pattern(3 * READ_BUFFER_BYTES)).unwrap();
+    on_reactor(move || async move {
+        let file = File::open(&path, &OpenOptions::new().read(true).direct(true)).await.unwrap();
+        let mut held = Vec::new();
+        while let Some(buffer) = reactor::read_buffer() {
+            assert_eq!(buffer.remaining(), READ_BUFFER_BYTES);
+            held.push(buffer);
+        }
+        assert_eq!(held.len(), READ_BUFFERS as usize);
+        let position = READ_BUFFER_BYTES as u64;
+        let (count, buffer) = file.read_fixed(held.pop().unwrap(), READ_BUFFER_BYTES, position).await;
+        assert_eq!(count.unwrap(), READ_BUFFER_BYTES);
+        let bytes = buffer.freeze();
+        assert!(
+            bytes[..] == support::pattern(3 * READ_BUFFER_BYTES)[READ_BUFFER_BYTES..][..READ_BUFFER_BYTES]
+        );
+        let slice = bytes.slice(100..200);
+        drop(bytes);
+        assert!(reactor::read_buffer().is_none(), "a slice holds its buffer");
+        std::thread::spawn(move || drop(slice)).join().unwrap();
+        assert!(reactor::read_buffer().is_some());
     });
 }
 

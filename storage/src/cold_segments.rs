@@ -31,6 +31,8 @@ pub(crate) struct ColdIndexes {
 #[derive(Default)]
 struct Entry {
     file: Option<File>,
+    /// Opened past the page cache.
+    direct: Option<File>,
     indexes: Option<Rc<ColdIndexes>>,
     /// The indexes were made from the batches in this life.
     rebuilt: bool,
@@ -70,7 +72,22 @@ impl ColdSegments {
         let path = segment_path(&log.store.log_dir(key.0, &log.name()), base, "log");
         let options = OpenOptions::new().read(true);
         let file = File::open(&path, &options).await.map_err(StorageError::io("open", &path))?;
+        // The kernel would read megabytes ahead, and commits would wait behind them.
+        file.no_read_ahead();
         self.state.borrow_mut().entry(key).file = Some(file.clone());
+        Ok(file)
+    }
+
+    /// The file of a segment, past the page cache.
+    pub(crate) async fn direct_file(&self, log: &Log, base: SegmentBase) -> Result<File, StorageError> {
+        let key = (log.cell.id, base);
+        if let Some(file) = self.state.borrow_mut().touch(key).and_then(|entry| entry.direct.clone()) {
+            return Ok(file);
+        }
+        let path = segment_path(&log.store.log_dir(key.0, &log.name()), base, "log");
+        let options = OpenOptions::new().read(true).direct(true);
+        let file = File::open(&path, &options).await.map_err(StorageError::io("open", &path))?;
+        self.state.borrow_mut().entry(key).direct = Some(file.clone());
         Ok(file)
     }
 

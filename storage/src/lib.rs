@@ -19,6 +19,7 @@ pub mod corrupt;
 pub mod data_dir;
 mod deletion;
 mod error;
+mod first_read;
 mod index_file;
 pub mod leader_epochs;
 pub mod limits;

@@ -56,6 +56,8 @@ pub const COLD_SEGMENTS_MAX: usize = 512;
 pub const CHECKED_RANGES_MAX: usize = 64;
 /// Bytes read at a time when batches are checked before they are served.
 pub const CHECK_BYTES: usize = 256 << 10;
+/// Buffers of the reactor that one first read of old batches takes at most.
+pub const FIRST_READ_BUFFERS_MAX: usize = 16;
 /// Bytes of indexes kept for readers of old segments.
 pub const COLD_INDEX_BYTES_MAX: usize = 32 << 20;
 /// Bytes of one checkpoint frame, about: longer checkpoints are cut between logs.

@@ -9,10 +9,12 @@ use reactor::{File, SharedFile};
 
 use crate::cold_segments::ColdIndexes;
 use crate::error::{ReadError, StorageError};
+use crate::first_read;
 use crate::limits::CHECK_BYTES;
 use crate::log::Log;
 use crate::log::core::{Health, LogCore};
 use crate::offset_index::OffsetIndex;
+use crate::options::Direct;
 use crate::segment_reader::SegmentReader;
 use crate::tail::Place;
 use crate::types::{Offset, SegmentBase};
@@ -149,7 +151,13 @@ pub(crate) async fn read(
             Err(_) => continue,
         };
         if header.next_offset() > limit.0 {
-            return Ok(Read::default());
+            // Nothing of it is shown yet, if it is what it says.
+            let is_so = reader.checked(position, Some(header.base_offset)).await;
+            let stale = log.cell.core.borrow().generation != generation || has_left(log, from);
+            return is_so
+                .map(|_| ())
+                .or_else(|error| if stale { Ok(()) } else { Err(error.into()) })
+                .map(|()| Read::default());
         }
         let found = Found { base, position, size: header.size as u64, limit };
         let file = match log.store.cold.file(log, base).await {
@@ -171,11 +179,11 @@ pub(crate) async fn read(
                 Err(error) => return Err(error.into()),
             }
         };
-        let served = check(&mut reader, position, header.base_offset, &gathered).await;
+        let served = look_at(log, &mut reader, (position, header.base_offset), gathered).await;
         let stale = log.cell.core.borrow().generation != generation;
         match served {
             _ if stale || has_left(log, from) => {}
-            Ok(()) => return Ok(gathered),
+            Ok(read) => return Ok(read),
             Err(error) => return Err(error.into()),
         }
     }
@@ -253,6 +261,48 @@ fn anchor(log: &Log, base: SegmentBase, floor: u64, cold: Option<&ColdIndexes>) 
     place.map_or(Anchor::Unknown, |place| Anchor::Last(base.0 + i64::from(entries[place].relative_offset)))
 }
 
+/// What was gathered, with what was not looked at in this life looked at.
+async fn look_at(
+    log: &Log,
+    reader: &mut SegmentReader<'_>,
+    (position, base_offset): (u64, i64),
+    gathered: Read,
+) -> Result<Read, StorageError> {
+    let mut read = gathered;
+    read_first(log, reader, (position, base_offset), &mut read).await?;
+    check(reader, position, base_offset, &read).await?;
+    Ok(read)
+}
+
+/// Reads what lies in the file and was not looked at in this life past the page cache, see [`first_read`].
+async fn read_first(
+    log: &Log,
+    reader: &SegmentReader<'_>,
+    (position, base_offset): (u64, i64),
+    read: &mut Read,
+) -> Result<(), StorageError> {
+    let Some(ReadPart::File { file, len, .. }) = read.parts.first() else { return Ok(()) };
+    let (file, end) = (file.clone(), position + *len as u64);
+    let is_known = reader.checked_from(position).is_some_and(|checked| checked >= end);
+    if is_known || log.store.options.direct == Direct::Off {
+        return Ok(());
+    }
+    // If it cannot be opened so, reading it the other way tells why.
+    let Ok(direct) = reader.direct_file().await else { return Ok(()) };
+    let first = first_read::read(reader, &direct, position..end, base_offset).await?;
+    if first.end == position {
+        return Ok(());
+    }
+    let mut parts: Vec<ReadPart> = first.parts.into_iter().map(ReadPart::Memory).collect();
+    let rest = read.parts.split_off(1);
+    if first.end < end && !(first.cut && rest.is_empty()) {
+        parts.push(ReadPart::File { file, position: first.end, len: (end - first.end) as usize });
+    }
+    parts.extend(rest);
+    *read = Read::of(parts);
+    Ok(())
+}
+
 /// Looks at the batches of which a read has bytes from a file, those that were not looked at in this life: a client may
 /// not check them, and cannot check their offsets. What is read here is in the page cache when it is sent.
 async fn check(
@@ -295,7 +345,7 @@ async fn find(
         Anchor::Last(_) | Anchor::Unknown => None,
     };
     while position < end {
-        let header = reader.checked(position, expected).await?;
+        let header = reader.following(position, expected).await?;
         if let Anchor::Last(offset) = anchor
             && position == floor
             && header.last_offset() != offset
@@ -307,8 +357,10 @@ async fn find(
             if header.base_offset > from.0 {
                 return Err(reader.damaged(position, &format!("offset {from} is not where it should be")));
             }
+            // Its checksum is looked at with those of what is read behind it.
             return Ok(Some((position, header)));
         }
+        reader.checked(position, expected).await?;
         expected = Some(header.next_offset());
         position += header.size as u64;
         if reactor::should_yield() {

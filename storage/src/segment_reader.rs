@@ -40,6 +40,17 @@ impl<'a> SegmentReader<'a> {
         expected: Option<i64>,
     ) -> Result<BatchHeader, StorageError> {
         let header = self.header(position).await?;
+        self.vet(position, &header, expected)?;
+        Ok(header)
+    }
+
+    /// See [`following`](Self::following).
+    pub(crate) fn vet(
+        &self,
+        position: u64,
+        header: &BatchHeader,
+        expected: Option<i64>,
+    ) -> Result<(), StorageError> {
         if let Some(expected) = expected.filter(|expected| *expected != header.base_offset) {
             let what = format!("a batch begins at offset {}, not at {expected}", header.base_offset);
             return Err(self.damaged(position, &what));
@@ -49,7 +60,7 @@ impl<'a> SegmentReader<'a> {
             let what = format!("a batch has epoch {}, not {epoch}", header.partition_leader_epoch);
             return Err(self.damaged(position, &what));
         }
-        Ok(header)
+        Ok(())
     }
 
     /// As [`following`](Self::following), of a batch whose checksum was found right in this life too.
@@ -65,7 +76,7 @@ impl<'a> SegmentReader<'a> {
             && cold.checked_from(id, self.base, position).is_none_or(|checked| checked < end)
         {
             self.batch(position, &header).await?;
-            cold.note_checked(id, self.base, position, end);
+            self.note_checked(position, end);
         }
         Ok(header)
     }
@@ -95,6 +106,16 @@ impl<'a> SegmentReader<'a> {
         let bytes = self.bytes(position, header.size, self.ahead).await?;
         header.verify_crc(&bytes).map_err(|error| self.damaged(position, &error))?;
         Ok(bytes)
+    }
+
+    /// The batches between were found right.
+    pub(crate) fn note_checked(&self, from: u64, to: u64) {
+        self.log.store.cold.note_checked(self.log.cell.id, self.base, from, to);
+    }
+
+    /// The segment's file past the page cache.
+    pub(crate) async fn direct_file(&self) -> Result<File, StorageError> {
+        self.log.store.cold.direct_file(self.log, self.base).await
     }
 
     /// Up to where the batches from `position` on were found right in this life.
@@ -161,9 +182,14 @@ impl<'a> SegmentReader<'a> {
         self.file = Some(file.clone());
         let length = (end - position) as usize;
         let (read, bytes) = file.read_at(BytesMut::with_capacity(length), length, position).await;
-        let dir = self.log.store.log_dir(self.log.cell.id, &self.log.name());
-        read.map_err(StorageError::io("read", segment_path(&dir, self.base, "log")))?;
+        read.map_err(|cause| self.failed(cause))?;
         Ok(bytes.freeze())
+    }
+
+    /// A read of the file that failed.
+    pub(crate) fn failed(&self, cause: std::io::Error) -> StorageError {
+        let dir = self.log.store.log_dir(self.log.cell.id, &self.log.name());
+        StorageError::io("read", segment_path(&dir, self.base, "log"))(cause)
     }
 }
 

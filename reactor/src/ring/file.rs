@@ -166,6 +166,14 @@ pub(crate) fn set_length(file: &OpenFile, length: u64) -> io::Result<()> {
     sys::check(unsafe { libc::ftruncate(file.raw(), length) }.into()).map(drop)
 }
 
+/// Tells the kernel to read what is asked for and nothing ahead. A hint: nothing depends on its being taken.
+pub(crate) fn advise_random(file: &OpenFile) {
+    if file.descriptor.is_some() {
+        // SAFETY: no pointers; the descriptor is open as long as `file`.
+        unsafe { libc::posix_fadvise(file.raw(), 0, 0, libc::POSIX_FADV_RANDOM) };
+    }
+}
+
 /// The length of an open file. Does not block: its inode is in memory.
 pub(crate) fn length(file: &OpenFile) -> io::Result<u64> {
     #[cfg(feature = "simulator")]

@@ -12,7 +12,9 @@ use io_uring::types::FsyncFlags;
 
 use super::disk::Handle;
 use super::world::{Call, Event, Machine, World};
+use crate::buffer::{Memory, aligned};
 use crate::executor;
+use crate::limits::READ_BUFFER_BYTES;
 use crate::ring::file::{FixedRange, OpenFile};
 use crate::ring::fixed::Chunk;
 use crate::ring::net::{AcceptQueue, SendParts, Socket};
@@ -88,8 +90,13 @@ impl Driver {
     }
 
     #[allow(clippy::unused_self)]
-    pub(crate) fn take_fixed(&self) -> Option<Chunk> {
+    pub(crate) fn take_fixed(&self) -> Option<Memory> {
         None
+    }
+
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps)]
+    pub(crate) fn take_reading(&self) -> Option<Memory> {
+        Some(Memory::Plain(aligned(READ_BUFFER_BYTES)))
     }
 
     pub(crate) fn read(&self, file: &Arc<OpenFile>, buffer: BytesMut, count: usize, position: u64) -> Op {

@@ -184,13 +184,82 @@ fn readers_share_the_commit_buffer_and_files_are_not_read_for_them() {
         assert_eq!(first.len(), 1);
         assert_ne!(first[0], bytes.as_ptr(), "staging is the one copy");
         assert_eq!(places(&log).await, first, "no reader has a copy of its own");
-        // Behind the tail a read names a range of the file: what is sent of it is not copied through this process.
+        // Behind the tail the first read is checked in the buffer that it is sent from; later ones name a range of the file,
+        // of which what is sent is not copied through this process.
         for _ in 0..200 {
             append(&store, &log, &batch(&value(1, 5_000))).await;
         }
+        assert_eq!(places(&log).await.len(), 1);
         assert!(places(&log).await.is_empty());
         store.close().await.unwrap();
     });
+}
+
+#[test]
+fn slow_readers_hold_no_more_than_the_buffers_for_reading() {
+    let dir = folder();
+    let options = options(dir.path());
+    run(move || async move {
+        let (store, _) = open(options, &[spec(1)]).await;
+        let log = store.create_log(spec(1)).unwrap();
+        let batches = 3 * u64::from(reactor::limits::READ_BUFFERS);
+        for number in 0..batches {
+            append(&store, &log, &batch(&value(number, 100_000))).await;
+        }
+        let mut held = Vec::new();
+        let mut in_memory = 0;
+        for number in 0..batches - 30 {
+            let read = log.read(Offset(number as i64), 1, Offset::MAX).await.unwrap();
+            if read.parts.iter().any(|part| matches!(part, storage::ReadPart::Memory(_))) {
+                in_memory += 1;
+            }
+            held.push(read);
+        }
+        // A batch of 100 kB lies in one buffer or two.
+        let buffers = u64::from(reactor::limits::READ_BUFFERS);
+        assert!(in_memory >= buffers / 2 && in_memory <= buffers, "{in_memory}");
+        for (number, read) in held.into_iter().enumerate() {
+            let bytes = read.into_bytes().await.unwrap();
+            assert!(contains(&bytes, &value(number as u64, 100_000)), "{number}");
+        }
+        store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn old_batches_of_any_size_are_read_whole_in_pieces_of_any_size() {
+    let sizes = [10, 3_000, 4_000, 70_000, 262_144, 400_000, 900_000];
+    for piece in [1, 5_000, 300_000, 3 << 20] {
+        let dir = folder();
+        let options = StoreOptions { commit_log_bytes: 8 << 20, dirty_bytes: 4 << 20, ..options(dir.path()) };
+        let again = options.clone();
+        let total = 60;
+        run(move || async move {
+            let (store, _) = open(options, &[spec(1)]).await;
+            let log = store.create_log(spec(1)).unwrap();
+            for number in 0..total {
+                let size = sizes[number as usize * 5 % sizes.len()];
+                append(&store, &log, &batch(&value(number, size))).await;
+            }
+            store.close().await.unwrap();
+        });
+        run(move || async move {
+            let (store, _) = open(again, &[spec(1)]).await;
+            let log = store.create_log(spec(1)).unwrap();
+            // The first reads and those that find them checked.
+            for round in 0..2 {
+                let all = read_all(&log, piece).await;
+                assert_eq!(all.len() as u64, total, "pieces of {piece}, round {round}");
+                for (number, (offset, bytes)) in all.iter().enumerate() {
+                    let size = sizes[number * 5 % sizes.len()];
+                    assert!(
+                        *offset == number as i64 && contains(bytes, &value(number as u64, size)),
+                        "{number}"
+                    );
+                }
+            }
+        });
+    }
 }
 
 #[test]

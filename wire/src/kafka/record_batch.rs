@@ -341,6 +341,21 @@ impl BatchHeader {
         if computed == self.crc { Ok(()) } else { Err(BatchError::Crc { stored: self.crc, computed }) }
     }
 
+    /// As [`verify_crc`](Self::verify_crc), of a batch that lies in pieces.
+    pub fn verify_crc_of<'a>(&self, pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<(), BatchError> {
+        let (mut at, mut computed) = (0, 0);
+        for piece in pieces {
+            let to = self.size.saturating_sub(at).min(piece.len());
+            let from = ATTRIBUTES_AT.saturating_sub(at).min(to);
+            computed = crc32c::crc32c_append(computed, &piece[from..to]);
+            at += piece.len();
+        }
+        if at < self.size {
+            return Err(BatchError::Truncated { size: self.size, have: at });
+        }
+        if computed == self.crc { Ok(()) } else { Err(BatchError::Crc { stored: self.crc, computed }) }
+    }
+
     /// Offset of the last record; saturates on offsets that no log reaches.
     #[must_use]
     pub fn last_offset(&self) -> i64 {
