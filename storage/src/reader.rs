@@ -151,13 +151,7 @@ pub(crate) async fn read(
             Err(_) => continue,
         };
         if header.next_offset() > limit.0 {
-            // Nothing of it is shown yet, if it is what it says.
-            let is_so = reader.checked(position, Some(header.base_offset)).await;
-            let stale = log.cell.core.borrow().generation != generation || has_left(log, from);
-            return is_so
-                .map(|_| ())
-                .or_else(|error| if stale { Ok(()) } else { Err(error.into()) })
-                .map(|()| Read::default());
+            return not_shown_yet(log, &mut reader, position, header.base_offset, generation).await;
         }
         let found = Found { base, position, size: header.size as u64, limit };
         let file = match log.store.cold.file(log, base).await {
@@ -259,6 +253,22 @@ fn anchor(log: &Log, base: SegmentBase, floor: u64, cold: Option<&ColdIndexes>) 
     let entries = offsets.entries();
     let place = entries.binary_search_by_key(&floor, |entry| u64::from(entry.position));
     place.map_or(Anchor::Unknown, |place| Anchor::Last(base.0 + i64::from(entries[place].relative_offset)))
+}
+
+/// Nothing of a batch is shown yet, if it is what it says.
+async fn not_shown_yet(
+    log: &Log,
+    reader: &mut SegmentReader<'_>,
+    position: u64,
+    base_offset: i64,
+    generation: u32,
+) -> Result<Read, ReadError> {
+    let checked = reader.checked(position, Some(base_offset)).await;
+    let stale = log.cell.core.borrow().generation != generation;
+    match checked {
+        Err(error) if !stale && !has_left(log, Offset(base_offset)) => Err(error.into()),
+        _ => Ok(Read::default()),
+    }
 }
 
 /// What was gathered, with what was not looked at in this life looked at.
