@@ -238,6 +238,16 @@ class Report(unittest.TestCase):
         with self.assertRaisesRegex(Mixed, "scale differ"):
             Results.gathered(self.folder, {**self.facts, "scale": 0.1})
 
+    def test_reports_name_no_places_of_the_machine(self):
+        peer = Stub(Place(self.folder, 26390))
+        peer.binary, peer.commands = pathlib.Path("/some/bin/stub"), [["/some/bin/stub", "--data", str(self.folder / "stub-run")]]
+        turn = turns.Turn(peer, NoDevice(), lambda _: None)
+        turn.samples, turn.cannot = [{"row": "start", "command": f"load {self.folder}/x"}], [{"row": "consume", "sentence": f"no {self.folder}"}]
+        results = Results(self.facts)
+        results.add(peer, turn, "a", "abc")
+        self.assertEqual(results.variants["stub"]["commands"], ["stub --data WORK/stub-run"])
+        self.assertEqual((results.runs[0]["command"], results.cannot[0]["sentence"]), ("load WORK/x", "no WORK"))
+
     def test_the_page_has_figures_sentences_and_commands(self):
         text = page.markdown(self.results(), turns.ROWS)
         for part in (

@@ -83,7 +83,7 @@ class Corelane(KafkaProtocol):
     name = "corelane"
     recommended = "as it comes: an acknowledgement means that the device has flushed"
     records = {"warm-up": (500_000, 0), "produce-1k": (2_000_000, 0), "produce-100b": (8_000_000, 0)}
-    binary, options = None, ()
+    options = ()
 
     def make(self):
         return brokers.Corelane(self.place.work, self.place.port, self.binary, self.options)

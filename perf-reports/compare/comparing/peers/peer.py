@@ -72,6 +72,8 @@ class Peer:
     durable_settings = ""
     # How many records the warm-up and the rows write, by setting: (recommended, durable).
     records = {}
+    # What its process is, where it is not fetched; reports name it without the path.
+    binary = None
 
     def __init__(self, place, durable=False):
         self.place, self.durable = place, durable

@@ -48,7 +48,13 @@ class Results:
         self.runs, self.cannot = content["runs"], content["cannot"]
 
     def add(self, peer, turn, pair, commit):
-        clean = lambda text: text.replace(str(peer.place.work), "WORK").replace(str(getattr(peer, "loadgen", None)), "loadgen")  # noqa: E731
+        places = {peer.place.work: "WORK", getattr(peer, "loadgen", None): "loadgen", peer.binary: peer.name}
+
+        def clean(text):
+            for place, name in places.items():
+                text = text.replace(str(place), name) if place else text
+            return text
+
         commands = [" ".join(map(clean, command)) for command in peer.commands]
         self.variants[peer.variant] = {"version": peer.version(), "settings": peer.settings, "commands": commands}
         common = {"variant": peer.variant, "pair": pair, "commit": commit}

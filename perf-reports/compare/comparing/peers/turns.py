@@ -106,7 +106,7 @@ class Field:
         work = arguments.work.resolve()
         work.mkdir(parents=True, exist_ok=True)
         self.say, self.device = say, host.Device(work)
-        Corelane.binary, Corelane.options = arguments.corelane, arguments.option
+        Corelane.binary, Corelane.options = arguments.corelane.resolve(), arguments.option
         Corelane.loadgen = Kafka.loadgen = arguments.corelane.resolve().parent / "loadgen"
         Kafka.release = arguments.kafka
         place = lambda index: Place(work, arguments.port + 10 * index, arguments.scale)  # noqa: E731
