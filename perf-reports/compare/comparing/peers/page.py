@@ -76,7 +76,7 @@ def head(results):
         "has the machine to itself and starts on an empty folder. Ratios are of the runs of one round. Above 1 Corelane has more of it: for a rate that is good, for CPU, time and memory it is bad.",
         "",
         "CPU is user and system time of the broker's processes, per 10⁹ bytes of payload or per million records. Peak MB is "
-        "resident memory, without the page cache. Device flushes are counted by the kernel on the whole disk: they "
+        "resident memory, without the page cache (RocketMQ maps its files: part of its memory is page cache). Device flushes are counted by the kernel on the whole disk: they "
         "tell who syncs before an acknowledgement and who does not. Dirty pages are written back before each row, and not counted.",
         "",
         "| | version | settings | rounds |",
