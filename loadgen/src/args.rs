@@ -291,6 +291,8 @@ mod tests {
     fn nonsense_is_refused() {
         for bad in [
             "--threads 0",
+            "--pin 99999",
+            "--pin 0;1",
             "--acks 2",
             "--codec rar",
             "--rate -1",

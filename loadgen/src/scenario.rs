@@ -148,14 +148,9 @@ impl Reading<'_> {
                 return Err(self.wrong(&setting.span.clone().unwrap_or_default(), what));
             }
         }
-        let cluster = &self.args.cluster;
-        let given = [
-            ("bootstrap", cluster.bootstrap.clone()),
-            ("threads", cluster.threads.to_string()),
-            ("timeout_ms", cluster.timeout_ms.to_string()),
-        ];
-        let given =
-            given.map(|(key, value)| Setting { key: key.to_owned(), values: vec![value], span: None });
+        let given = self.args.cluster.given();
+        let given = given.map(|(key, values)| Setting { key: key.to_owned(), values, span: None });
+        let given: Vec<Setting> = given.collect();
         // What stands nearer to the part counts.
         for setting in defaults.iter().chain(&given) {
             let is_known = options.iter().any(|(known, _)| is_key_of(&setting.key, known));

@@ -59,9 +59,11 @@ pub(crate) fn share_out(target: &TargetArgs) -> Result<Vec<Share>, ClientError> 
     Ok((0..threads).map(share).collect())
 }
 
-/// Runs `work` on a reactor per share and gathers the results, and what all threads counted; the first error counts.
+/// Runs `work` on a reactor per share, the threads going round `cores` if there are any, and gathers the results, and
+/// what all threads counted; the first error counts.
 pub(crate) fn run<Given, T, Work, Doing>(
     shares: Vec<Given>,
+    cores: &[usize],
     link: &Link,
     work: Work,
 ) -> Result<(Vec<T>, Window), ClientError>
@@ -79,7 +81,8 @@ where
             let window = tally.finish();
             result.map(|result| (result, window))
         };
-        Builder::new(format!("loadgen-{index}")).spawn(counted).map_err(ClientError::no_reactor)
+        let core = cores.get(index % cores.len().max(1)).copied();
+        Builder::new(format!("loadgen-{index}")).cpu(core).spawn(counted).map_err(ClientError::no_reactor)
     };
     let handles = shares.into_iter().enumerate().map(spawn).collect::<Result<Vec<_>, _>>()?;
     // All are waited for, also when one has failed.
@@ -95,7 +98,32 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
     use super::*;
+    use crate::tally::StopFlag;
+
+    #[test]
+    fn pinned_threads_go_round_the_cores_that_were_named() {
+        let (recorder, _kept) = mpsc::sync_channel(100);
+        let link = Link {
+            part: 0,
+            started: reactor::now(),
+            interval: Duration::from_secs(1),
+            stop: StopFlag::default(),
+            recorder,
+        };
+        let allowed = reactor::allowed_cpus();
+        let named: Vec<usize> = allowed.iter().copied().rev().take(2).collect();
+        let cores_of = |cores: &[usize]| {
+            let seen = |(), _| async { Ok(reactor::allowed_cpus()) };
+            run(vec![(); 3], cores, &link, seen).unwrap().0
+        };
+        let wanted: Vec<Vec<usize>> = (0..3).map(|thread| vec![named[thread % named.len()]]).collect();
+        assert_eq!(cores_of(&named), wanted);
+        assert_eq!(cores_of(&[]), vec![allowed; 3], "not asked for, not pinned");
+    }
 
     #[test]
     fn shares_add_up_to_the_whole() {

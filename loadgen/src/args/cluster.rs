@@ -16,6 +16,9 @@ pub(crate) struct ClusterArgs {
     /// Threads, each with its own share of the work and its own connections.
     #[arg(long, default_value_t = 1, value_parser = parse::threads)]
     pub(crate) threads: usize,
+    /// Keep each thread on a core of its own: the first on the first of these, by the system's numbers, and so on round.
+    #[arg(long, value_name = "CORE,…", value_delimiter = ',', value_parser = parse::core)]
+    pub(crate) pin: Vec<usize>,
     /// Longest wait for an answer.
     #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=2_000_000_000))]
     pub(crate) timeout_ms: u64,
@@ -24,6 +27,18 @@ pub(crate) struct ClusterArgs {
 impl ClusterArgs {
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
+    }
+
+    /// What it says, as settings of a scenario's parts.
+    pub(crate) fn given(&self) -> impl Iterator<Item = (&'static str, Vec<String>)> {
+        [
+            ("bootstrap", vec![self.bootstrap.clone()]),
+            ("threads", vec![self.threads.to_string()]),
+            ("pin", self.pin.iter().map(usize::to_string).collect()),
+            ("timeout_ms", vec![self.timeout_ms.to_string()]),
+        ]
+        .into_iter()
+        .filter(|(_, values)| !values.is_empty())
     }
 }
 

@@ -31,6 +31,18 @@ pub(super) fn threads(text: &str) -> Result<usize, String> {
     within(text, THREADS_MAX)
 }
 
+/// A core that this program may use.
+pub(super) fn core(text: &str) -> Result<usize, String> {
+    let allowed = reactor::allowed_cpus();
+    match text.trim().parse() {
+        Ok(core) if allowed.contains(&core) => Ok(core),
+        _ => {
+            let known: Vec<String> = allowed.iter().map(usize::to_string).collect();
+            Err(format!("expected one of the cores that this program may use: {}", known.join(", ")))
+        }
+    }
+}
+
 pub(super) fn in_flight(text: &str) -> Result<usize, String> {
     within(text, OUTBOX_REQUESTS_MAX)
 }

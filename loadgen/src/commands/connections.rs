@@ -66,7 +66,7 @@ pub(super) fn run(args: &ConnectionsArgs, context: &Context) -> Result<Report, C
     context.link.begin(Goal { records: None, seconds: (args.rate == 0.0).then_some(args.seconds) });
     let portions = (0..threads).map(portion).collect();
     let (results, counted) =
-        threads::run(portions, &context.link, |portion, tally| work(portion, tally, plan))?;
+        threads::run(portions, &args.cluster.pin, &context.link, |portion, tally| work(portion, tally, plan))?;
     let mut all = Found::default();
     for thread in results {
         all.opened += thread.opened;

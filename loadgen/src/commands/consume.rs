@@ -60,7 +60,7 @@ pub(super) fn run(args: &ConsumeArgs, context: &Context) -> Result<Report, Clien
     let (threads, partitions) = (shares.len(), shares[0].topic.partitions.len());
     let meter = Meter::start(context)?;
     context.link.begin(Goal { records: args.records, seconds: args.seconds });
-    let (results, counted) = threads::run(shares, &context.link, |share, tally| work(share, tally, plan))?;
+    let (results, counted) = threads::run(shares, &args.target.cluster.pin, &context.link, |share, tally| work(share, tally, plan))?;
     let mut all = Consumed::default();
     for thread in &results {
         all.records += thread.records;

@@ -54,7 +54,7 @@ pub(super) fn run(args: &GroupsArgs, context: &Context) -> Result<Report, Client
     let meter = Meter::start(context)?;
     context.link.begin(Goal { records: None, seconds: Some(args.seconds) });
     let numbers = (0..threads).collect();
-    let (results, counted) = threads::run(numbers, &context.link, |thread, tally| work(thread, tally, plan))?;
+    let (results, counted) = threads::run(numbers, &args.target.cluster.pin, &context.link, |thread, tally| work(thread, tally, plan))?;
 
     let mut report = Report::new();
     report.put("topic", args.target.topic.as_str());

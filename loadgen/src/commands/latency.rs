@@ -76,7 +76,7 @@ pub(super) fn run(args: &LatencyArgs, context: &Context) -> Result<Report, Clien
     let (threads, partitions) = (shares.len(), shares[0].topic.partitions.len());
     let meter = Meter::start(context)?;
     context.link.begin(goal);
-    let (results, counted) = threads::run(shares, &context.link, |share, tally| work(share, tally, plan))?;
+    let (results, counted) = threads::run(shares, &args.target.cluster.pin, &context.link, |share, tally| work(share, tally, plan))?;
     let mut stats = SendStats::new();
     let began = results.iter().map(|(began, _)| *began).min().unwrap_or_else(reactor::now);
     for (_, thread_stats) in results {

@@ -57,7 +57,7 @@ pub(super) fn run(args: &ProduceArgs, context: &Context) -> Result<Report, Clien
     let (threads, partitions) = (shares.len(), shares[0].topic.partitions.len());
     let meter = Meter::start(context)?;
     context.link.begin(goal);
-    let (results, counted) = threads::run(shares, &context.link, |share, tally| work(share, tally, plan))?;
+    let (results, counted) = threads::run(shares, &args.target.cluster.pin, &context.link, |share, tally| work(share, tally, plan))?;
     let began = results.iter().map(|(began, _)| *began).min().unwrap_or_else(reactor::now);
     let mut stats = SendStats::new();
     for (_, thread) in results {

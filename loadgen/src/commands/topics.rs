@@ -47,7 +47,7 @@ pub(super) fn run(args: &TopicsArgs, context: &Context) -> Result<Report, Client
     let meter = Meter::start(context)?;
     context.link.begin(Goal::default());
     let numbers = (0..threads).collect();
-    let (results, counted) = threads::run(numbers, &context.link, |thread, tally| work(thread, tally, plan))?;
+    let (results, counted) = threads::run(numbers, &args.cluster.pin, &context.link, |thread, tally| work(thread, tally, plan))?;
     let mut all = Done::default();
     for thread in results {
         all.created += thread.created;

@@ -82,7 +82,7 @@ pub(super) fn check(
     let (threads, partitions) = (shares.len(), shares[0].topic.partitions.len());
     let meter = Meter::start(context)?;
     context.link.begin(goal);
-    let (results, counted) = threads::run(shares, &context.link, |share, tally| work(share, tally, plan))?;
+    let (results, counted) = threads::run(shares, &args.target.cluster.pin, &context.link, |share, tally| work(share, tally, plan))?;
     let began = results.iter().map(|thread| thread.began).min().unwrap_or_else(reactor::now);
     let (mut sent, mut alongside, mut later) = (SendStats::new(), Findings::default(), None);
     for thread in results {
