@@ -9,6 +9,9 @@ pub const MESSAGE_HEAP_BYTES_MAX: usize = 64 << 20;
 /// Bytes of one string. A Kafka string's length is an int16, and its compact form keeps the same bound.
 pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
+/// A field of bytes from this size on is woven into what is sent; a smaller one costs less when it is copied.
+pub const WOVEN_BYTES_MIN: usize = 4096;
+
 /// Faulty records of one batch that are told one by one; Kafka tells all of them.
 pub const RECORD_ERRORS_MAX: usize = 100;
 

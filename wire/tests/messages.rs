@@ -5,7 +5,10 @@ use wire::kafka::api_versions::{ApiVersionsRequest, ApiVersionsResponse, Support
 use wire::kafka::describe_topic_partitions::{Cursor, DescribeTopicPartitionsRequest};
 use wire::kafka::fetch::{FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData};
 use wire::kafka::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
-use wire::kafka::produce::{PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse};
+use wire::kafka::produce::{
+    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceData,
+    TopicProduceResponse,
+};
 use wire::kafka::{DecodeError, Message, Reader, Records, Writer};
 
 fn decode<M: Message>(bytes: impl Into<Bytes>, version: i16) -> Result<M, DecodeError> {
@@ -182,6 +185,31 @@ fn a_nullable_structure_has_a_mark_before_it() {
     assert_eq!(encode(&some, 0), &b"\x01\0\0\x07\xd0\x01\x02t\0\0\0\x02\0\0"[..]);
     assert_eq!(decode(encode(&some, 0), 0), Ok(some));
     assert_eq!(decode(encode(&none, 0), 0), Ok(none));
+}
+
+#[test]
+fn batches_to_be_produced_are_not_copied_into_the_request() {
+    let batch = Bytes::from(vec![7; 5000]);
+    let small = Bytes::from(vec![8; 50]);
+    let data = |index, records: &Bytes| PartitionProduceData { index, records: Some(records.clone()) };
+    let request = ProduceRequest {
+        topic_data: vec![TopicProduceData {
+            name: "t".into(),
+            partition_data: vec![data(0, &batch), data(1, &small), data(2, &batch)],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    for version in [7, 9] {
+        let mut w = Writer::new();
+        request.encode(&mut w, version);
+        let encoded = w.finish();
+        assert!(encoded.head.len() < 200);
+        let parts: Vec<Bytes> = encoded.clone().parts().into_iter().flatten().collect();
+        assert_eq!((parts[1].as_ptr(), parts[3].as_ptr()), (batch.as_ptr(), batch.as_ptr()));
+        assert_eq!(encoded.into_contiguous(), parts.concat());
+        assert_eq!(decode(parts.concat(), version), Ok(request.clone()));
+    }
 }
 
 #[test]

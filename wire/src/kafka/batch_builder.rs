@@ -51,6 +51,14 @@ impl BatchBuilder {
     /// An empty batch whose records will be compressed with `codec` when it is built.
     #[must_use]
     pub fn new(codec: Codec) -> Self {
+        Self::new_in(Vec::new(), codec)
+    }
+
+    /// As [`BatchBuilder::new`], in the memory of `buffer`, whatever it held.
+    #[must_use]
+    pub fn new_in(mut buffer: Vec<u8>, codec: Codec) -> Self {
+        buffer.clear();
+        buffer.resize(HEADER_LEN, 0);
         Self {
             attributes: Attributes::new(codec, TimestampType::CreateTime),
             codec,
@@ -59,7 +67,7 @@ impl BatchBuilder {
             base_timestamp: NO_TIMESTAMP,
             max_timestamp: NO_TIMESTAMP,
             count: 0,
-            bytes: vec![0; HEADER_LEN],
+            bytes: buffer,
         }
     }
 

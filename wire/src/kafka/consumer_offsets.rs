@@ -106,7 +106,7 @@ impl Key {
             }
             Self::Other(kind) => w.put_i16(*kind),
         }
-        w.finish().head
+        w.finish().into_contiguous()
     }
 }
 
@@ -125,5 +125,5 @@ pub fn encode_value(value: &impl Message, version: i16) -> Bytes {
     let mut w = Writer::new();
     w.put_i16(version);
     value.encode(&mut w, version);
-    w.finish().head
+    w.finish().into_contiguous()
 }

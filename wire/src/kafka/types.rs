@@ -271,7 +271,7 @@ impl Field for Bytes {
     #[inline]
     fn write(&self, w: &mut Writer, form: Form) {
         w.put_bytes_len(Some(self.len()), form.flexible);
-        w.put_slice(self);
+        w.put_shared(self);
     }
 }
 

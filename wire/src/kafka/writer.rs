@@ -2,9 +2,12 @@
 //!
 //! A fetch response is a few hundred bytes of fields around megabytes of record batches that are already in memory or
 //! in a file. The writer keeps only the lengths of those; [`Encoded`] says at which positions of the head they belong, so
-//! that the sender can hand head slices and records to a vectored write or a splice.
+//! that the sender can hand head slices and records to a vectored write or a splice. Any other large field of bytes, such as
+//! the batches of a produce request, is woven in likewise.
 
 use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::limits::WOVEN_BYTES_MIN;
 
 /// The records of one partition in a fetch response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,6 +99,8 @@ impl Encoded {
 pub struct Writer {
     bytes: BytesMut,
     inserts: Vec<(usize, Records)>,
+    /// Tagged fields that are being written, one in the other.
+    tags: u32,
 }
 
 impl Writer {
@@ -106,7 +111,7 @@ impl Writer {
 
     /// An empty writer with room for `capacity` bytes (records do not count).
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { bytes: BytesMut::with_capacity(capacity), inserts: Vec::new() }
+        Self { bytes: BytesMut::with_capacity(capacity), inserts: Vec::new(), tags: 0 }
     }
 
     /// Length so far with all records, in bytes.
@@ -160,6 +165,16 @@ impl Writer {
         self.bytes.put_slice(bytes);
     }
 
+    /// Bytes that are shared, not copied, when there are many. A tagged field is copied: its size comes before it.
+    #[inline]
+    pub(crate) fn put_shared(&mut self, bytes: &Bytes) {
+        if bytes.len() < WOVEN_BYTES_MIN || self.tags > 0 {
+            self.put_slice(bytes);
+        } else {
+            self.inserts.push((self.bytes.len(), Records::Bytes(vec![bytes.clone()])));
+        }
+    }
+
     /// An unsigned varint (KIP-482).
     #[inline]
     pub fn put_uvarint(&mut self, mut value: u32) {
@@ -210,7 +225,9 @@ impl Writer {
         let inserts = self.inserts.len();
         let size_at = self.bytes.len();
         self.put_u8(0);
+        self.tags += 1;
         write(self);
+        self.tags -= 1;
         assert_eq!(self.inserts.len(), inserts, "records are never in a tagged field");
         let size = self.bytes.len() - size_at - 1;
         if size < 0x80 {

@@ -8,6 +8,7 @@ use wire::kafka::Request;
 #[macro_export]
 macro_rules! for_each_api {
     ($each:ident) => {
+        $each!(add_partitions_to_txn AddPartitionsToTxnRequest AddPartitionsToTxnResponse);
         $each!(alter_client_quotas AlterClientQuotasRequest AlterClientQuotasResponse);
         $each!(alter_configs AlterConfigsRequest AlterConfigsResponse);
         $each!(api_versions ApiVersionsRequest ApiVersionsResponse);
@@ -22,6 +23,7 @@ macro_rules! for_each_api {
         $each!(describe_groups DescribeGroupsRequest DescribeGroupsResponse);
         $each!(describe_log_dirs DescribeLogDirsRequest DescribeLogDirsResponse);
         $each!(describe_topic_partitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse);
+        $each!(end_txn EndTxnRequest EndTxnResponse);
         $each!(fetch FetchRequest FetchResponse);
         $each!(find_coordinator FindCoordinatorRequest FindCoordinatorResponse);
         $each!(heartbeat HeartbeatRequest HeartbeatResponse);
@@ -36,6 +38,8 @@ macro_rules! for_each_api {
         $each!(offset_fetch OffsetFetchRequest OffsetFetchResponse);
         $each!(offset_for_leader_epoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse);
         $each!(produce ProduceRequest ProduceResponse);
+        $each!(sasl_authenticate SaslAuthenticateRequest SaslAuthenticateResponse);
+        $each!(sasl_handshake SaslHandshakeRequest SaslHandshakeResponse);
         $each!(sync_group SyncGroupRequest SyncGroupResponse);
     };
 }

@@ -11,7 +11,7 @@ import sys
 from schema import Schemas
 
 # The APIs that the crate speaks.
-SPOKEN = {0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 32, 33, 35, 37, 42, 44, 60, 75}
+SPOKEN = {0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 26, 32, 33, 35, 36, 37, 42, 44, 60, 75}
 CLIENT_FRAME_MAX = 2500
 PROBE_FRAME_MAX = 12000
 
