@@ -5,7 +5,9 @@
 //! it is by then. So a slow broker makes batches grow instead of queues of small ones. Sequences are given when a
 //! batch is taken, in the order of sending. Pure: no clock, no socket.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +16,7 @@ use wire::kafka::batch_builder::{BatchBuilder, NewRecord, Producer};
 use wire::kafka::compression::Codec;
 use wire::kafka::record_batch::{BatchError, BatchHeader, HEADER_LEN, set_crc};
 
+use crate::limits::SPARE_BUFFERS_MAX;
 use crate::records::RecordSource;
 
 /// How records become batches.
@@ -29,10 +32,19 @@ pub(crate) struct BatchSettings {
 /// From when the latency of a batch's records counts.
 #[derive(Clone, Debug)]
 pub(crate) enum Intended {
-    /// Each record from its own intended time (open loop).
-    Each(Vec<Instant>),
+    /// Each record from its own intended time (open loop), with how many in a row have the same.
+    Each(Vec<(Instant, u32)>),
     /// All from the moment the request is sent (closed loop).
     Sending,
+}
+
+/// The producer that batches are from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
+    /// Its batches belong to its transaction.
+    pub(crate) transactional: bool,
 }
 
 /// A batch ready to be sent.
@@ -47,12 +59,16 @@ pub(crate) struct Batch {
     /// Bytes of its values.
     pub(crate) value_bytes: u64,
     pub(crate) intended: Intended,
+    /// What it is a copy of.
+    template: Option<Template>,
 }
 
 /// A full batch made once and sent again and again with new header fields: what a load is made of when it need not
 /// differ from batch to batch.
 #[derive(Clone, Debug)]
 pub(crate) struct Template {
+    /// Copies that were sent and acknowledged, to be sent again.
+    spare: Rc<RefCell<Vec<BytesMut>>>,
     bytes: Bytes,
     records: u32,
     value_bytes: u64,
@@ -73,7 +89,7 @@ impl Template {
             source.draw();
         }
         let records = builder.record_count() as u32;
-        Ok(Self { bytes: builder.build()?, records, value_bytes })
+        Ok(Self { spare: Rc::default(), bytes: builder.build()?, records, value_bytes })
     }
 
     pub(crate) fn records(&self) -> u32 {
@@ -84,7 +100,7 @@ impl Template {
         self.value_bytes
     }
 
-    /// The batch, written now and by `producer`.
+    /// The batch, written now and by `producer`, outside of transactions.
     fn batch(&self, timestamp: i64, producer: Option<Producer>) -> Result<Bytes, BatchError> {
         let mut header = BatchHeader::parse(&self.bytes)?;
         header.base_timestamp = timestamp;
@@ -94,7 +110,8 @@ impl Template {
             header.producer_epoch = producer.epoch;
             header.base_sequence = producer.base_sequence;
         }
-        let mut bytes = BytesMut::from(&self.bytes[..]);
+        let spare = self.spare.borrow_mut().pop();
+        let mut bytes = spare.unwrap_or_else(|| BytesMut::from(&self.bytes[..]));
         bytes[..HEADER_LEN].copy_from_slice(&header.to_bytes());
         set_crc(&mut bytes);
         Ok(bytes.freeze())
@@ -146,6 +163,8 @@ pub(crate) struct Accumulator {
     ready: VecDeque<usize>,
     /// Slots with a batch that lingers, in the order of opening; may name batches that are gone.
     lingering: VecDeque<(Instant, usize)>,
+    /// Memory of batches that were acknowledged.
+    spare: Vec<Vec<u8>>,
 }
 
 impl Accumulator {
@@ -155,6 +174,21 @@ impl Accumulator {
             slots: (0..slots).map(|_| Slot::default()).collect(),
             ready: VecDeque::new(),
             lingering: VecDeque::new(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// Takes back the memory of a batch that was acknowledged, if nobody else holds it.
+    pub(crate) fn give_back(&mut self, batch: Batch) {
+        let Ok(mut bytes) = batch.bytes.try_into_mut() else { return };
+        if let Some(template) = batch.template {
+            let mut spare = template.spare.borrow_mut();
+            if spare.len() < SPARE_BUFFERS_MAX {
+                spare.push(bytes);
+            }
+        } else if self.spare.len() < SPARE_BUFFERS_MAX {
+            bytes.clear();
+            self.spare.push(bytes.into());
         }
     }
 
@@ -163,8 +197,14 @@ impl Accumulator {
         self.slots[slot].next_number
     }
 
-    /// Adds a record, due at `intended`, at `now`.
-    pub(crate) fn push(&mut self, slot: usize, record: &NewRecord<'_>, intended: Instant, now: Instant) {
+    /// Adds a record, due at `intended`, at `now`; says whether its partition has become ready.
+    pub(crate) fn push(
+        &mut self,
+        slot: usize,
+        record: &NewRecord<'_>,
+        intended: Instant,
+        now: Instant,
+    ) -> bool {
         let value_len = record.value.map_or(0, <[u8]>::len);
         let payload_len = payload_len(record);
         let batch_bytes = self.settings.batch_bytes;
@@ -173,8 +213,9 @@ impl Accumulator {
             matches!(&batch.content, Content::Records(builder) if has_room(builder, payload_len, batch_bytes))
         });
         if !takes {
+            let buffer = self.spare.pop().unwrap_or_default();
             line.batches.push_back(OpenBatch {
-                content: Content::Records(BatchBuilder::new(self.settings.codec)),
+                content: Content::Records(BatchBuilder::new_in(buffer, self.settings.codec)),
                 first_number: line.next_number,
                 value_bytes: 0,
                 intended: Intended::Each(Vec::new()),
@@ -192,13 +233,15 @@ impl Accumulator {
             builder.push(record);
             *value_bytes += value_len as u64;
             if let Intended::Each(times) = times {
-                times.push(intended);
+                match times.last_mut() {
+                    Some((last, count)) if *last == intended => *count += 1,
+                    _ => times.push((intended, 1)),
+                }
             }
             is_full = !has_room(builder, payload_len, batch_bytes);
         }
-        if is_full || line.batches.len() > 1 || self.settings.linger.is_zero() {
-            self.make_ready(slot);
-        }
+        let is_ready = is_full || line.batches.len() > 1 || self.settings.linger.is_zero();
+        is_ready && self.make_ready(slot)
     }
 
     /// Adds a whole batch, in a closed loop.
@@ -246,6 +289,7 @@ impl Accumulator {
         self.lingering.clear();
     }
 
+    #[cfg(test)]
     pub(crate) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
@@ -260,9 +304,9 @@ impl Accumulator {
         self.slots.iter().all(|slot| slot.batches.is_empty())
     }
 
-    /// Takes the oldest batch of the partition that has been ready longest. With a producer (id and epoch) it gets the
-    /// partition's next sequences.
-    pub(crate) fn take(&mut self, producer: Option<(i64, i16)>) -> Result<Option<Batch>, BatchError> {
+    /// Takes the oldest batch of the partition that has been ready longest. With a producer it gets the partition's next
+    /// sequences.
+    pub(crate) fn take(&mut self, identity: Option<Identity>) -> Result<Option<Batch>, BatchError> {
         let Some(slot) = self.ready.pop_front() else { return Ok(None) };
         let line = &mut self.slots[slot];
         line.is_ready = false;
@@ -272,32 +316,41 @@ impl Accumulator {
             self.make_ready(slot);
         }
         let line = &mut self.slots[slot];
-        let producer = producer.map(|(id, epoch)| Producer { id, epoch, base_sequence: line.next_sequence });
-        let (records, bytes) = match open.content {
+        let producer = identity.map(|Identity { id, epoch, .. }| Producer {
+            id,
+            epoch,
+            base_sequence: line.next_sequence,
+        });
+        let transactional = identity.is_some_and(|identity| identity.transactional);
+        let (records, bytes, template) = match open.content {
             Content::Records(builder) => {
                 let records = builder.record_count() as u32;
                 let builder = match producer {
                     Some(producer) => builder.producer(producer),
                     None => builder,
                 };
-                (records, builder.build()?)
+                let builder = if transactional { builder.transactional() } else { builder };
+                (records, builder.build()?, None)
             }
             Content::Template(template, timestamp) => {
-                (template.records, template.batch(timestamp, producer)?)
+                (template.records, template.batch(timestamp, producer)?, Some(template))
             }
         };
         // Sequences go from i32::MAX to 0.
         line.next_sequence =
             ((i64::from(line.next_sequence) + i64::from(records)) & i64::from(i32::MAX)) as i32;
         let (first_number, value_bytes, intended) = (open.first_number, open.value_bytes, open.intended);
-        Ok(Some(Batch { slot, bytes, records, first_number, value_bytes, intended }))
+        Ok(Some(Batch { slot, bytes, records, first_number, value_bytes, intended, template }))
     }
 
-    fn make_ready(&mut self, slot: usize) {
-        if !self.slots[slot].is_ready {
+    /// Says whether it was not.
+    fn make_ready(&mut self, slot: usize) -> bool {
+        let is_new = !self.slots[slot].is_ready;
+        if is_new {
             self.slots[slot].is_ready = true;
             self.ready.push_back(slot);
         }
+        is_new
     }
 }
 
@@ -319,6 +372,21 @@ mod tests {
     fn push(accumulator: &mut Accumulator, slot: usize, now: Instant) {
         let record = NewRecord { value: Some(&[b'v'; 100]), timestamp: 5, ..NewRecord::default() };
         accumulator.push(slot, &record, now, now);
+    }
+
+    fn idempotent(id: i64, epoch: i16) -> Identity {
+        Identity { id, epoch, transactional: false }
+    }
+
+    #[test]
+    fn batches_of_a_transaction_say_so() {
+        let mut accumulator = accumulator(10_000, 0);
+        for transactional in [true, false] {
+            push(&mut accumulator, 0, at(1));
+            let identity = Identity { id: 5, epoch: 1, transactional };
+            let batch = accumulator.take(Some(identity)).unwrap().unwrap();
+            assert_eq!(header(&batch).attributes.is_transactional(), transactional);
+        }
     }
 
     fn header(batch: &Batch) -> BatchHeader {
@@ -381,14 +449,13 @@ mod tests {
             push(&mut accumulator, 1, at(1));
         }
         let mut next = [0u64; 2];
-        while let Some(batch) = accumulator.take(Some((9, 2))).unwrap() {
+        while let Some(batch) = accumulator.take(Some(idempotent(9, 2))).unwrap() {
             let header = header(&batch);
             assert_eq!((header.producer_id, header.producer_epoch), (9, 2));
             assert_eq!(header.base_sequence as u64, next[batch.slot]);
             assert_eq!(batch.first_number, next[batch.slot]);
-            assert!(
-                matches!(&batch.intended, Intended::Each(times) if times.len() == batch.records as usize)
-            );
+            assert!(matches!(&batch.intended, Intended::Each(times)
+                    if times.iter().map(|(_, count)| count).sum::<u32>() == batch.records));
             next[batch.slot] += u64::from(batch.records);
         }
         assert_eq!(next, [7, 7]);
@@ -402,8 +469,8 @@ mod tests {
             let mut accumulator = Accumulator::new(1, settings);
             accumulator.push_template(0, &template, 1234, at(1));
             accumulator.push_template(0, &template, 1235, at(1));
-            let first = accumulator.take(Some((7, 0))).unwrap().unwrap();
-            let second = accumulator.take(Some((7, 0))).unwrap().unwrap();
+            let first = accumulator.take(Some(idempotent(7, 0))).unwrap().unwrap();
+            let second = accumulator.take(Some(idempotent(7, 0))).unwrap().unwrap();
             assert!(first.records > 30 && first.records == template.records(), "{}", first.records);
             let (first, second) = (header(&first), header(&second));
             assert_eq!((first.max_timestamp, second.max_timestamp), (1234, 1235));
@@ -431,6 +498,41 @@ mod tests {
             assert!((3000..=4096).contains(&size), "{size}");
             assert!(template.value_bytes < size as u64);
         }
+    }
+
+    #[test]
+    fn memory_that_comes_back_is_used_again_and_what_it_held_is_gone() {
+        let mut accumulator = accumulator(10_000, 0);
+        let batches = |accumulator: &mut Accumulator, records: usize| {
+            (0..records).for_each(|_| push(accumulator, 0, at(1)));
+            accumulator.take(None).unwrap().unwrap()
+        };
+        let first = batches(&mut accumulator, 20);
+        let place = first.bytes.as_ptr();
+        accumulator.give_back(first);
+        let second = batches(&mut accumulator, 3);
+        assert_eq!((second.bytes.as_ptr(), second.records), (place, 3));
+        assert_eq!(header(&second).size, second.bytes.len());
+        let held = second.bytes.clone();
+        accumulator.give_back(second);
+        let third = batches(&mut accumulator, 3);
+        assert_ne!(third.bytes.as_ptr(), place, "somebody still reads it");
+        assert_eq!(third.bytes, held);
+    }
+
+    #[test]
+    fn a_template_that_comes_back_gets_another_header_only() {
+        let settings = BatchSettings { batch_bytes: 4096, linger: Duration::ZERO, codec: Codec::None };
+        let template = Template::new(&mut source("fixed:100", "0:0"), settings).unwrap();
+        let mut accumulator = Accumulator::new(1, settings);
+        accumulator.push_template(0, &template, 1234, at(1));
+        let first = accumulator.take(Some(idempotent(7, 0))).unwrap().unwrap();
+        let (place, body) = (first.bytes.as_ptr(), first.bytes[HEADER_LEN..].to_vec());
+        accumulator.give_back(first);
+        accumulator.push_template(0, &template, 1235, at(1));
+        let second = accumulator.take(Some(idempotent(7, 0))).unwrap().unwrap();
+        assert_eq!((second.bytes.as_ptr(), header(&second).max_timestamp), (place, 1235));
+        assert_eq!(second.bytes[HEADER_LEN..], body);
     }
 
     #[test]

@@ -6,6 +6,8 @@ mod output;
 mod parse;
 mod profile;
 mod read;
+mod security;
+mod transaction;
 mod write;
 
 use std::path::PathBuf;
@@ -17,8 +19,11 @@ pub(crate) use cluster::{ClusterArgs, TargetArgs};
 pub(crate) use invocation::{Invocation, commands_and_options};
 pub(crate) use output::OutputArgs;
 pub(crate) use profile::ProfileArgs;
-pub(crate) use read::ReadArgs;
+pub(crate) use read::{Isolation, ReadArgs};
+pub(crate) use transaction::TransactionArgs;
 pub(crate) use write::WriteArgs;
+
+use crate::client::{Access, ClientError};
 
 /// Load, latency and verification of any broker that speaks the Kafka protocol.
 ///
@@ -68,6 +73,12 @@ pub(crate) struct ProduceArgs {
     /// Write with a producer id and sequences.
     #[arg(long)]
     pub(crate) idempotent: bool,
+    /// Make each record anew. Without it a closed loop without keys makes a few full batches and sends them again and
+    /// again, which costs this program least.
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    #[command(flatten)]
+    pub(crate) transaction: TransactionArgs,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -91,6 +102,10 @@ pub(crate) struct ConsumeArgs {
     /// Check the CRC of every batch.
     #[arg(long)]
     pub(crate) check_crcs: bool,
+    /// Take every record out of its batch, as a program that uses them must; without it only the headers of batches are
+    /// looked at.
+    #[arg(long)]
+    pub(crate) walk: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -123,6 +138,8 @@ pub(crate) struct VerifyArgs {
     /// Write without producer id and sequences: retries may then show as duplicates.
     #[arg(long)]
     pub(crate) not_idempotent: bool,
+    #[command(flatten)]
+    pub(crate) transaction: TransactionArgs,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -184,8 +201,11 @@ pub(crate) struct TopicsArgs {
     #[arg(long, default_value = "loadgen-topics-")]
     pub(crate) prefix: String,
     /// Do not delete them.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "only_delete")]
     pub(crate) keep: bool,
+    /// Create none: delete what a run with --keep has left.
+    #[arg(long)]
+    pub(crate) only_delete: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -243,21 +263,33 @@ impl Command {
         }
     }
 
-    /// Whom it talks to, and how long it waits for answers.
-    pub(crate) fn cluster(&self) -> (&str, Duration) {
-        let cluster = match self {
-            Self::Produce(args) => &args.target.cluster,
-            Self::Consume(args) => &args.target.cluster,
-            Self::Latency(args) => &args.target.cluster,
-            Self::Verify(args) => &args.target.cluster,
-            Self::Soak(args) => &args.verify.target.cluster,
-            Self::Connections(args) => &args.cluster,
-            Self::Topics(args) => &args.cluster,
-            Self::Groups(args) => &args.target.cluster,
-            Self::Scenario(args) => &args.cluster,
-            Self::Profile(args) => return (&args.bootstrap, args.timeout()),
-        };
-        (&cluster.bootstrap, cluster.timeout())
+    /// Whom it talks to.
+    pub(crate) fn bootstrap(&self) -> &str {
+        self.way().map_or_else(|args| &args.bootstrap, |cluster| &cluster.bootstrap)
+    }
+
+    /// The way there.
+    pub(crate) fn access(&self) -> Result<Access, ClientError> {
+        match self.way() {
+            Ok(cluster) => cluster.access(),
+            Err(args) => Ok(Access::plain(&args.bootstrap, args.timeout())),
+        }
+    }
+
+    /// Options of the cluster; a profile, which is of one broker on this machine, has its own.
+    fn way(&self) -> Result<&ClusterArgs, &ProfileArgs> {
+        match self {
+            Self::Produce(args) => Ok(&args.target.cluster),
+            Self::Consume(args) => Ok(&args.target.cluster),
+            Self::Latency(args) => Ok(&args.target.cluster),
+            Self::Verify(args) => Ok(&args.target.cluster),
+            Self::Soak(args) => Ok(&args.verify.target.cluster),
+            Self::Connections(args) => Ok(&args.cluster),
+            Self::Topics(args) => Ok(&args.cluster),
+            Self::Groups(args) => Ok(&args.target.cluster),
+            Self::Scenario(args) => Ok(&args.cluster),
+            Self::Profile(args) => Err(args),
+        }
     }
 }
 

@@ -4,10 +4,11 @@ use std::cell::Cell;
 
 use reactor::sync::Notify;
 
-/// Bytes of values handed to a thread's lanes and not yet acknowledged.
+/// Records, and bytes of their values, handed to a thread's lanes and not yet acknowledged.
 #[derive(Default)]
 pub(crate) struct Backlog {
     bytes: Cell<usize>,
+    records: Cell<u64>,
     shrunk: Notify,
     failed: Cell<bool>,
 }
@@ -23,11 +24,18 @@ impl Backlog {
         self.shrunk.notified().await;
     }
 
-    pub(crate) fn grow(&self, bytes: u64) {
+    /// Whether nothing waits; `None` as for [`Backlog::is_below`].
+    pub(crate) fn is_empty(&self) -> Option<bool> {
+        (!self.failed.get()).then(|| self.records.get() == 0)
+    }
+
+    pub(crate) fn grow(&self, records: u64, bytes: u64) {
+        self.records.set(self.records.get() + records);
         self.bytes.set(self.bytes.get() + bytes as usize);
     }
 
-    pub(crate) fn shrink(&self, bytes: u64) {
+    pub(crate) fn shrink(&self, records: u64, bytes: u64) {
+        self.records.set(self.records.get() - records);
         self.bytes.set(self.bytes.get() - bytes as usize);
         self.shrunk.notify_all();
     }

@@ -5,6 +5,7 @@
 //! positions, as long as the run allows; no record is skipped or given twice.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,9 +15,11 @@ use wire::kafka::Records;
 use wire::kafka::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use wire::kafka::record_batch::{Batch, Batches};
 
+use crate::args::Isolation;
 use crate::client::{ClientError, Cluster, Connection, LATEST, PartitionLeader, Reply, Topic};
 use crate::limits::RETRY_PAUSE;
 use crate::sender::leader_of;
+use crate::visible::Visible;
 
 /// How much to ask for, and how long to wait for it.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +28,7 @@ pub(crate) struct FetchSettings {
     pub(crate) min_bytes: i32,
     pub(crate) max_bytes: i32,
     pub(crate) partition_max_bytes: i32,
+    pub(crate) isolation: Isolation,
     /// How long an answer may take beyond `max_wait`.
     pub(crate) timeout: Duration,
     /// How long to go on trying after a retriable failure.
@@ -35,6 +39,8 @@ pub(crate) struct FetchSettings {
 pub(crate) struct Fetched {
     pub(crate) partition: i32,
     pub(crate) batches: Vec<Batch>,
+    /// Offsets between them of what consumers are not shown: marks of transactions, and what aborted ones wrote.
+    pub(crate) hidden: Vec<Range<i64>>,
 }
 
 struct Position {
@@ -191,6 +197,7 @@ impl Fetcher {
             max_wait_ms: self.settings.max_wait.as_millis() as i32,
             min_bytes: self.settings.min_bytes,
             max_bytes: self.settings.max_bytes,
+            isolation_level: self.settings.isolation.level(),
             topics: vec![FetchTopic {
                 topic: self.topic.name.clone(),
                 topic_id: self.topic.id,
@@ -231,9 +238,11 @@ impl Fetcher {
             }
             position.high_watermark = data.high_watermark;
             let Records::Bytes(parts) = data.records else { continue };
-            let mut batches = Vec::new();
+            let mut fetched =
+                Fetched { partition: data.partition_index, batches: Vec::new(), hidden: Vec::new() };
+            let mut visible = Visible::new(data.aborted_transactions.unwrap_or_default());
             for part in parts {
-                position.take(part, &mut batches).map_err(|why| {
+                position.take(part, &mut visible, &mut fetched).map_err(|why| {
                     ClientError::Corrupt(format!(
                         "{}-{}: {why}",
                         self.topic.name.as_str(),
@@ -241,8 +250,8 @@ impl Fetcher {
                     ))
                 })?;
             }
-            if !batches.is_empty() {
-                all.push(Fetched { partition: data.partition_index, batches });
+            if !(fetched.batches.is_empty() && fetched.hidden.is_empty()) {
+                all.push(fetched);
             }
         }
         Ok(all)
@@ -251,14 +260,20 @@ impl Fetcher {
 
 impl Position {
     /// Takes the batches that end behind the position; the last may be cut and is fetched again.
-    fn take(&mut self, bytes: Bytes, out: &mut Vec<Batch>) -> Result<(), String> {
+    fn take(&mut self, bytes: Bytes, visible: &mut Visible, out: &mut Fetched) -> Result<(), String> {
         for batch in Batches::new(bytes) {
             let batch = batch.map_err(|error| error.to_string())?;
-            if batch.header.next_offset() <= self.next_offset {
+            let shows = visible.shows(&batch)?;
+            let (first, next) = (batch.header.base_offset, batch.header.next_offset());
+            if next <= self.next_offset {
                 continue;
             }
-            self.next_offset = batch.header.next_offset();
-            out.push(batch);
+            self.next_offset = next;
+            if shows {
+                out.batches.push(batch);
+            } else {
+                out.hidden.push(first..next);
+            }
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use wire::kafka::leave_group::{LeaveGroupRequest, MemberIdentity};
 use wire::kafka::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use wire::kafka::{ErrorCode, Str};
 
-use crate::client::{ClientError, Connection};
+use crate::client::{Access, ClientError, Connection};
 use crate::limits::RETRY_PAUSE;
 use crate::tally::Tally;
 
@@ -36,7 +36,7 @@ const PROTOCOL_TYPE: &str = "consumer";
 /// How members behave.
 #[derive(Clone, Debug)]
 pub(crate) struct MemberSettings {
-    pub(crate) bootstrap: String,
+    pub(crate) access: Access,
     pub(crate) topic: String,
     pub(crate) partitions: usize,
     pub(crate) heartbeat: Duration,
@@ -162,7 +162,8 @@ impl Member {
 
     /// Finds the broker of the group, as long as it takes.
     async fn coordinator(&self) -> Result<Connection, ClientError> {
-        let asking = Connection::open(&self.settings.bootstrap).await?;
+        let asking =
+            Connection::open(&self.settings.access.bootstrap, &self.settings.access.security).await?;
         let is_new = asking.version::<FindCoordinatorRequest>()? >= 4;
         let name = Str::from(self.group.name.as_str());
         let request = FindCoordinatorRequest {
@@ -181,7 +182,8 @@ impl Member {
             };
             if code == 0 {
                 let host = if host.contains(':') { format!("[{host}]") } else { host };
-                return Connection::open(&format!("{host}:{port}")).await;
+                let address = format!("{host}:{port}");
+                return Connection::open(&address, &self.settings.access.security).await;
             }
             self.retry("cannot find the coordinator of", code, began).await?;
         }

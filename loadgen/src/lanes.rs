@@ -1,5 +1,6 @@
 //! All lanes of one thread: its partitions, spread over the brokers that lead them.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -7,25 +8,33 @@ use std::time::Duration;
 use reactor::{Instant, Priority, Task};
 use wire::kafka::batch_builder::NewRecord;
 
-use crate::accumulator::Template;
+use crate::accumulator::{Identity, Template};
 use crate::arrivals::Arrivals;
 use crate::backlog::Backlog;
 use crate::client::{ClientError, Cluster, PartitionLeader};
 use crate::limits::{INTERRUPTED_GRACE, PRODUCE_REQUEST_BYTES_MAX, STOP_LOOK, UNACKNOWLEDGED_BYTES_MAX};
 use crate::records::RecordSource;
 use crate::send_stats::SendStats;
-use crate::sender::{Counting, Lane, SendSettings};
+use crate::sender::{Counting, Lane, Moment, Producing, SendSettings};
 use crate::tally::{Expected, Goal, Tally};
 use crate::threads::Share;
+use crate::transaction::{ABORT, COMMIT, Outcome, Transaction, TransactionPlan};
 
 /// Records generated before the rest of the thread gets a turn.
 const RECORDS_PER_TURN: u32 = 256;
 
-/// Whether writes carry a producer id and sequences.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Idempotence {
-    On,
-    Off,
+/// Records of a closed loop written between two looks at the clock; they count as handed over at the first.
+const RECORDS_PER_LOOK: u64 = 16;
+
+/// What is promised of each record.
+#[derive(Clone, Debug)]
+pub(crate) enum Promise {
+    /// Nothing: what is sent again may be written twice.
+    None,
+    /// Producer id and sequences: it is written once.
+    Idempotent,
+    /// And with others of its transaction, or not at all.
+    Transactional(TransactionPlan),
 }
 
 /// The sending side of one thread.
@@ -37,6 +46,11 @@ pub(crate) struct Lanes {
     backlog: Rc<Backlog>,
     backlog_bytes_max: usize,
     tally: Rc<Tally>,
+    /// Of the records that are being written.
+    moment: Cell<Moment>,
+    transaction: Option<Rc<Transaction>>,
+    /// Why the transaction could not be ended.
+    failed: RefCell<Option<ClientError>>,
 }
 
 /// When to stop writing.
@@ -67,14 +81,11 @@ impl Lanes {
         cluster: &Rc<Cluster>,
         share: &Share,
         settings: SendSettings,
-        idempotence: Idempotence,
+        promise: Promise,
         counting: Counting,
     ) -> Result<Self, ClientError> {
         let partitions = &share.partitions;
-        let producer = match idempotence {
-            Idempotence::On => Some(cluster.init_producer_id().await?),
-            Idempotence::Off => None,
-        };
+        let producer = produce_as(cluster, share, settings, promise).await?;
         let backlog = Rc::new(Backlog::default());
         let mut by_leader: BTreeMap<i32, Vec<PartitionLeader>> = BTreeMap::new();
         let mut places = Vec::with_capacity(partitions.len());
@@ -89,7 +100,7 @@ impl Lanes {
         let tally = counting.tally.clone();
         let lane = |group| {
             let ours = (backlog.clone(), counting.clone());
-            Lane::new(cluster.clone(), share.topic.clone(), group, settings, producer, ours)
+            Lane::new(cluster.clone(), share.topic.clone(), group, settings, producer.clone(), ours)
         };
         let lanes: Vec<Rc<Lane>> = by_leader.into_values().map(lane).collect();
         let task = |lane: &Rc<Lane>| reactor::spawn(Priority::Latency, "send-batches", lane.clone().run());
@@ -97,7 +108,19 @@ impl Lanes {
         // Enough that every lane always has its next requests at hand.
         let wanted = lanes.len() * (settings.in_flight + 2) * PRODUCE_REQUEST_BYTES_MAX;
         let backlog_bytes_max = wanted.min(UNACKNOWLEDGED_BYTES_MAX);
-        Ok(Self { by_leader: lanes, places, tasks, backlog, backlog_bytes_max, tally })
+        let moment = Cell::new(Moment::now());
+        let (transaction, failed) = (producer.transaction, RefCell::default());
+        Ok(Self {
+            by_leader: lanes,
+            places,
+            tasks,
+            backlog,
+            backlog_bytes_max,
+            tally,
+            moment,
+            transaction,
+            failed,
+        })
     }
 
     /// The partition at this place of the round.
@@ -115,7 +138,7 @@ impl Lanes {
     /// Hands over a record of that partition, due at `intended`.
     pub(crate) fn push(&self, index: usize, record: NewRecord<'_>, intended: Instant) {
         let (lane, slot) = self.places[index];
-        self.by_leader[lane].push(slot, record, intended);
+        self.by_leader[lane].push(slot, record, intended, self.moment.get());
     }
 
     /// The place of a record: by its key, or the next in the round.
@@ -123,12 +146,51 @@ impl Lanes {
         (key.unwrap_or(round) % self.places.len() as u64) as usize
     }
 
+    /// Whether the next record belongs to another transaction.
+    fn transaction_is_full(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.is_due(self.moment.get().at()))
+    }
+
+    /// Waits until all is acknowledged and ends the transaction; `false` when that cannot be.
+    async fn end_transaction(&self) -> bool {
+        let Some(transaction) = &self.transaction else { return true };
+        self.by_leader.iter().for_each(|lane| lane.flush());
+        loop {
+            match self.backlog.is_empty() {
+                Some(true) => break,
+                Some(false) if !self.tally.must_stop() => {}
+                _ => return false,
+            }
+            // Whether an acknowledgement or the time came makes no difference here.
+            let _ = reactor::timeout(STOP_LOOK, self.backlog.changed()).await;
+        }
+        let asked = reactor::now();
+        match transaction.end().await {
+            Ok(outcome) => {
+                count_end(&self.tally, outcome, asked);
+                self.by_leader.iter().for_each(|lane| lane.settle_transaction(outcome));
+                self.moment.set(Moment::now());
+                true
+            }
+            Err(error) => {
+                *self.failed.borrow_mut() = Some(error);
+                false
+            }
+        }
+    }
+
     /// Waits until there is room for more; `false` when a lane has failed or the run is to end. Batches that linger go on
     /// being sent.
     pub(crate) async fn wait_for_room(&self) -> bool {
+        if self.transaction_is_full() && !self.end_transaction().await {
+            return false;
+        }
         loop {
             match self.backlog.is_below(self.backlog_bytes_max) {
-                Some(true) => return true,
+                Some(true) => {
+                    self.moment.set(Moment::now());
+                    return true;
+                }
                 Some(false) if self.tally.must_stop() => return false,
                 Some(false) => {}
                 None => return false,
@@ -181,14 +243,20 @@ impl Lanes {
     /// it.
     pub(crate) async fn crowd(&self, stop: Stop, mut write: impl FnMut(&Self, u64, Instant)) {
         let began = reactor::now();
-        for number in 0..stop.records {
+        let mut number = 0;
+        while number < stop.records {
             if stop.is_late(began) || self.tally.must_stop() || !self.wait_for_room().await {
                 return;
             }
-            write(self, number, reactor::now());
-            if reactor::should_yield() {
-                reactor::yield_now().await;
+            let (now, turn_end) = (reactor::now(), stop.records.min(number + RECORDS_PER_LOOK));
+            while number < turn_end
+                && self.backlog.is_below(self.backlog_bytes_max) == Some(true)
+                && !self.transaction_is_full()
+            {
+                write(self, number, now);
+                number += 1;
             }
+            reactor::give_way().await;
         }
     }
 
@@ -204,11 +272,15 @@ impl Lanes {
         self.tally.expect(Expected { arrivals: arrivals.clone(), left: stop.records, end });
         let mut number = 0;
         let mut take = |arrivals: &mut Arrivals| {
+            self.moment.set(Moment::now());
             let now = reactor::now();
             let until = end.map_or(now, |end| end.min(now));
             for _ in 0..RECORDS_PER_TURN {
                 if number == stop.records {
                     return false;
+                }
+                if self.transaction_is_full() {
+                    break;
                 }
                 let Some(intended) = arrivals.take(until) else { break };
                 write(self, number, intended);
@@ -229,6 +301,8 @@ impl Lanes {
         let Some(due) = arrivals.next_due() else { return false };
         let now = reactor::now();
         let next = self.expire(now).map_or(due, |deadline| deadline.min(due));
+        let transaction = self.transaction.as_ref().and_then(|transaction| transaction.deadline());
+        let next = transaction.map_or(next, |deadline| deadline.min(next));
         let next = end.map_or(next, |end| next.min(end));
         if next > now {
             self.tally.sleep_until(next).await;
@@ -242,14 +316,57 @@ impl Lanes {
     pub(crate) async fn finish(self) -> Result<SendStats, ClientError> {
         self.by_leader.iter().for_each(|lane| lane.finish());
         let mut stats = SendStats::new();
+        let mut whole = true;
         for (mut task, lane) in self.tasks.into_iter().zip(&self.by_leader) {
             let done = match self.tally.unless_stopped(&mut task).await {
                 Some(done) => Some(done),
                 // What is in flight may come yet; what does not is not waited for.
                 None => reactor::timeout(INTERRUPTED_GRACE, task).await.ok(),
             };
+            whole &= done.is_some();
             stats.add(done.unwrap_or_else(|| Ok(lane.take_stats()))?);
         }
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        if let Some(transaction) = self.transaction.filter(|transaction| !transaction.is_empty()) {
+            let asked = reactor::now();
+            // What was interrupted is not whole, and so is not to be.
+            let outcome =
+                if whole { transaction.end().await? } else { transaction.end_as(Outcome::Aborted).await? };
+            count_end(&self.tally, outcome, asked);
+            stats.settle(outcome);
+        }
         Ok(stats)
+    }
+}
+
+fn count_end(tally: &Tally, outcome: Outcome, asked: Instant) {
+    let name = if outcome == Outcome::Committed { COMMIT } else { ABORT };
+    tally.record(name, asked.elapsed(), 1);
+}
+
+/// The producer of a thread, as `promise` needs one.
+async fn produce_as(
+    cluster: &Cluster,
+    share: &Share,
+    settings: SendSettings,
+    promise: Promise,
+) -> Result<Producing, ClientError> {
+    match promise {
+        Promise::None => Ok(Producing::default()),
+        Promise::Idempotent => {
+            let (id, epoch) = cluster.init_producer_id().await?;
+            let identity = Some(Identity { id, epoch, transactional: false });
+            Ok(Producing { identity, transaction: None })
+        }
+        Promise::Transactional(plan) => {
+            let (access, topic) = (cluster.access(), &share.topic.name);
+            let transaction =
+                Transaction::open(access, settings.retry_for, topic, share.thread, plan).await?;
+            let (id, epoch) = transaction.producer();
+            let identity = Some(Identity { id, epoch, transactional: true });
+            Ok(Producing { identity, transaction: Some(transaction) })
+        }
     }
 }

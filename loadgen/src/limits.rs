@@ -17,11 +17,23 @@ pub(crate) const PRODUCE_REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Records written by one thread and not yet acknowledged may hold this many bytes, as `buffer.memory`.
 pub(crate) const UNACKNOWLEDGED_BYTES_MAX: usize = 32 << 20;
 
+/// Buffers of acknowledged batches that a connection keeps for the next ones.
+pub(crate) const SPARE_BUFFERS_MAX: usize = 64;
+
 /// Bytes that a compressed batch may have when it is read back.
 pub(crate) const DECOMPRESSED_BATCH_BYTES_MAX: usize = 64 << 20;
 
 /// Longest time to wait for a TCP connection.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause before a coordinator is asked again that has not ended the transaction before yet, as that of the Java client.
+pub(crate) const CONCURRENT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Steps of a login: SCRAM has two.
+pub(crate) const LOGIN_STEPS_MAX: usize = 4;
+
+/// Iterations of a SCRAM password hash that a broker may ask for; beyond that it would only waste our time.
+pub(crate) const SCRAM_ITERATIONS_MAX: u32 = 1_000_000;
 
 /// Pause before a broker is tried again.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(100);

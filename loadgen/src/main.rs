@@ -44,8 +44,10 @@ mod send_stats;
 mod sender;
 mod tally;
 mod threads;
+mod transaction;
 mod usage_series;
 mod verify;
+mod visible;
 mod watched;
 
 use std::process::ExitCode;

@@ -5,6 +5,8 @@
 //! Kafka's own performance tool sends: random, yet compressible to somewhat over half. With `--compressibility` a part
 //! of each block of the pool is random bytes and the rest zeros.
 
+use std::ops::Range;
+
 use reactor::Instant;
 
 use crate::limits::PAYLOAD_POOL_BYTES;
@@ -42,6 +44,20 @@ impl Pool {
             block[random..].fill(0);
         }
         Self { bytes, position: 0 }
+    }
+
+    /// The place of the next `len` bytes, if they lie in one piece and so need no copy.
+    pub(crate) fn piece(&mut self, len: usize) -> Option<Range<usize>> {
+        let piece = self.position..self.position + len;
+        (piece.end <= self.bytes.len()).then(|| {
+            self.position = piece.end % self.bytes.len();
+            piece
+        })
+    }
+
+    /// The bytes of a [`Pool::piece`].
+    pub(crate) fn get(&self, piece: Range<usize>) -> &[u8] {
+        &self.bytes[piece]
     }
 
     /// Makes `value` the next `len` bytes of the pool.

@@ -27,7 +27,7 @@ use topic::Topics;
 pub(crate) use plan::Size;
 
 use crate::args::{OutputArgs, ProfileArgs};
-use crate::client::ClientError;
+use crate::client::{Access, ClientError};
 use crate::host::Host;
 use crate::limits::{PROFILE_LOOK, PROFILE_SETTLE_MAX, PROFILE_SPACE_WAIT_MAX};
 use crate::metrics::Scrape;
@@ -134,7 +134,7 @@ impl<'a> Profiling<'a> {
         if pid == std::process::id() {
             return usage(format!("process {pid} is loadgen: --pid is the broker's process id"));
         }
-        facts_of(&args.bootstrap, args.timeout())?;
+        facts_of(&Access::plain(&args.bootstrap, args.timeout()))?;
         let page = output.metrics.as_ref().map(crate::metrics::MetricsUrl::scrape).transpose()?;
         let steps = plan::steps(args.size(), args.rounds());
         let cores = args.broker_cores.map(f64::from);

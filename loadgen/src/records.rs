@@ -1,5 +1,7 @@
 //! Records as the command line wants them: sizes, keys, headers and payload, drawn from the run's seed.
 
+use std::ops::Range;
+
 use wire::kafka::batch_builder::NewRecord;
 
 use crate::distributions::{HeaderShape, KeyDraw, Keys, Sizes};
@@ -51,6 +53,8 @@ pub(crate) struct RecordSource {
     headers: Vec<(&'static str, Option<&'static [u8]>)>,
     pool: Pool,
     random: Random,
+    /// Where the value lies in the pool; if nowhere, it is in `value`.
+    piece: Option<Range<usize>>,
     value: Vec<u8>,
     key: [u8; KEY_BYTES],
 }
@@ -69,6 +73,7 @@ impl RecordSource {
             headers: HEADER_NAMES[..count].iter().map(|name| (*name, Some(&HEADER_VALUE[..bytes]))).collect(),
             pool,
             random,
+            piece: None,
             value: Vec::new(),
             key: *b"key-000000000000",
         };
@@ -80,7 +85,10 @@ impl RecordSource {
     /// chosen.
     pub(crate) fn draw(&mut self) -> Option<u64> {
         let size = self.shape.sizes.draw(&mut self.random, self.least_bytes);
-        self.pool.fill(&mut self.value, size);
+        self.piece = self.pool.piece(size);
+        if self.piece.is_none() {
+            self.pool.fill(&mut self.value, size);
+        }
         let keys = self.keys.as_ref()?;
         let (thread, threads) = self.thread;
         let mut number = keys.draw(&mut self.random) * threads + thread;
@@ -94,6 +102,10 @@ impl RecordSource {
 
     /// The value of the record, to be stamped.
     pub(crate) fn value_mut(&mut self) -> &mut [u8] {
+        if let Some(piece) = self.piece.take() {
+            self.value.clear();
+            self.value.extend_from_slice(self.pool.get(piece));
+        }
         &mut self.value
     }
 
@@ -101,7 +113,7 @@ impl RecordSource {
     pub(crate) fn record(&self) -> NewRecord<'_> {
         NewRecord {
             key: self.keys.as_ref().map(|_| &self.key[..]),
-            value: Some(&self.value),
+            value: Some(self.piece.clone().map_or(&self.value, |piece| self.pool.get(piece))),
             headers: &self.headers,
             ..NewRecord::default()
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use reactor::{Builder, Instant};
 
 use crate::args::OutputArgs;
-use crate::client::{ClientError, Cluster, ClusterFacts};
+use crate::client::{Access, ClientError, Cluster, ClusterFacts};
 use crate::commands;
 use crate::hdr_log::HdrLog;
 use crate::host::Host;
@@ -93,8 +93,7 @@ impl Run {
 
     /// Asks the broker who it is: also the first to notice that there is none.
     fn facts(&self) -> Result<ClusterFacts, ClientError> {
-        let (bootstrap, timeout) = self.parts[0].command.cluster();
-        facts_of(bootstrap, timeout)
+        facts_of(&self.parts[0].command.access()?)
     }
 
     fn run_parts(
@@ -177,7 +176,7 @@ impl Run {
             notes: output.notes.iter().cloned().collect(),
             host: Host::read(),
             broker: BrokerRecord {
-                bootstrap: self.parts[0].command.cluster().0.to_owned(),
+                bootstrap: self.parts[0].command.bootstrap().to_owned(),
                 cluster_id: facts.cluster.id,
                 brokers: facts.cluster.brokers,
                 pid: output.pid,
@@ -195,9 +194,9 @@ impl Run {
 }
 
 /// Asks a broker who it is.
-pub(crate) fn facts_of(bootstrap: &str, timeout: Duration) -> Result<ClusterFacts, ClientError> {
-    let bootstrap = bootstrap.to_owned();
-    let ask = || async move { Cluster::connect(&bootstrap, timeout).await?.facts().await };
+pub(crate) fn facts_of(access: &Access) -> Result<ClusterFacts, ClientError> {
+    let access = access.clone();
+    let ask = || async move { Cluster::connect(&access).await?.facts().await };
     Builder::new("loadgen-setup").run(ask).map_err(ClientError::no_reactor)?
 }
 

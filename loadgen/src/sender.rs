@@ -18,12 +18,13 @@ use wire::kafka::ErrorCode;
 use wire::kafka::batch_builder::NewRecord;
 use wire::kafka::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 
-use crate::accumulator::{Accumulator, Batch, BatchSettings, Intended, Template};
+use crate::accumulator::{Accumulator, Batch, BatchSettings, Identity, Intended, Template};
 use crate::backlog::Backlog;
 use crate::client::{ClientError, Cluster, Connection, PartitionLeader, Reply, Topic};
 use crate::limits::{PRODUCE_REQUEST_BYTES_MAX, RETRY_PAUSE};
-use crate::send_stats::SendStats;
+use crate::send_stats::{Counts, SendStats};
 use crate::tally::Tally;
+use crate::transaction::{Outcome, PRODUCE_MAX, Transaction};
 
 /// How batches are sent.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +39,25 @@ pub(crate) struct SendSettings {
     pub(crate) retry_for: Duration,
 }
 
+/// What the clocks say: looked at once for several records.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    now: Instant,
+    /// Milliseconds since 1970.
+    wall_ms: i64,
+}
+
+impl Moment {
+    /// By the clock for measuring.
+    pub(crate) fn at(self) -> Instant {
+        self.now
+    }
+
+    pub(crate) fn now() -> Self {
+        Self { now: reactor::now(), wall_ms: reactor::wall_clock_ms() }
+    }
+}
+
 /// Where a lane counts what it does.
 #[derive(Clone)]
 pub(crate) struct Counting {
@@ -45,6 +65,14 @@ pub(crate) struct Counting {
     /// Under which name latencies are counted, from the intended time or from sending to the acknowledgement.
     pub(crate) latency: &'static str,
     pub(crate) done: Done,
+}
+
+/// As whom batches are written.
+#[derive(Clone, Default)]
+pub(crate) struct Producing {
+    pub(crate) identity: Option<Identity>,
+    /// Partitions are added to it before batches for them are sent.
+    pub(crate) transaction: Option<Rc<Transaction>>,
 }
 
 /// When a record is where it belongs, and no longer lags.
@@ -62,7 +90,7 @@ pub(crate) struct Lane {
     /// The partitions, by slot.
     partitions: Vec<PartitionLeader>,
     settings: SendSettings,
-    producer: Option<(i64, i16)>,
+    producer: Producing,
     backlog: Rc<Backlog>,
     counting: Counting,
     accumulator: RefCell<Accumulator>,
@@ -97,7 +125,7 @@ impl Lane {
         topic: Topic,
         partitions: Vec<PartitionLeader>,
         settings: SendSettings,
-        producer: Option<(i64, i16)>,
+        producer: Producing,
         (backlog, counting): (Rc<Backlog>, Counting),
     ) -> Rc<Self> {
         let accumulator = RefCell::new(Accumulator::new(partitions.len(), settings.batches));
@@ -126,21 +154,23 @@ impl Lane {
         self.accumulator.borrow().next_number(slot)
     }
 
-    /// Hands over a record that was due at `intended`.
-    pub(crate) fn push(&self, slot: usize, record: NewRecord<'_>, intended: Instant) {
-        let record = NewRecord { timestamp: reactor::wall_clock_ms(), ..record };
-        self.backlog.grow(record.value.map_or(0, <[u8]>::len) as u64);
+    /// Hands over, at `moment`, a record that was due at `intended`.
+    pub(crate) fn push(&self, slot: usize, record: NewRecord<'_>, intended: Instant, moment: Moment) {
+        let record = NewRecord { timestamp: moment.wall_ms, ..record };
+        self.backlog.grow(1, record.value.map_or(0, <[u8]>::len) as u64);
+        if let Some(transaction) = &self.producer.transaction {
+            transaction.count(moment.now);
+        }
         self.counting.tally.hand_over(1);
         let mut accumulator = self.accumulator.borrow_mut();
-        accumulator.push(slot, &record, intended, reactor::now());
-        if accumulator.has_ready() {
+        if accumulator.push(slot, &record, intended, moment.now) {
             self.changed.notify_all();
         }
     }
 
     /// Hands over a whole batch.
     pub(crate) fn push_template(&self, slot: usize, template: &Template) {
-        self.backlog.grow(template.value_bytes());
+        self.backlog.grow(u64::from(template.records()), template.value_bytes());
         self.counting.tally.hand_over(u64::from(template.records()));
         let mut accumulator = self.accumulator.borrow_mut();
         accumulator.push_template(slot, template, reactor::wall_clock_ms(), reactor::now());
@@ -157,6 +187,17 @@ impl Lane {
         if self.accumulator.borrow_mut().expire(now) {
             self.changed.notify_all();
         }
+    }
+
+    /// Sends also what is incomplete: the transaction is to end.
+    pub(crate) fn flush(&self) {
+        self.accumulator.borrow_mut().flush();
+        self.changed.notify_all();
+    }
+
+    /// The transaction of what was acknowledged has ended.
+    pub(crate) fn settle_transaction(&self, outcome: Outcome) {
+        self.stats.borrow_mut().settle(outcome);
     }
 
     /// No more records come: the lane's task ends when all are acknowledged.
@@ -268,7 +309,7 @@ impl Lane {
             && bytes < PRODUCE_REQUEST_BYTES_MAX
             && accumulator.next_slot().is_some_and(|slot| !taken_slots[slot])
         {
-            let taken = accumulator.take(self.producer);
+            let taken = accumulator.take(self.producer.identity);
             let taken =
                 taken.map_err(|error| ClientError::Usage(format!("cannot build a batch: {error}")))?;
             let Some(batch) = taken else { break };
@@ -289,7 +330,13 @@ impl Lane {
             index: self.partition(batch.slot),
             records: Some(batch.bytes.clone()),
         };
+        if let Some(transaction) = &self.producer.transaction
+            && let Err(error) = transaction.add(batches.iter().map(|batch| self.partition(batch.slot))).await
+        {
+            return Err((batches, error));
+        }
         let request = ProduceRequest {
+            transactional_id: self.producer.transaction.as_ref().map(|transaction| transaction.id().clone()),
             acks: self.settings.acks,
             timeout_ms: self.settings.timeout.as_millis() as i32,
             topic_data: vec![TopicProduceData {
@@ -297,7 +344,6 @@ impl Lane {
                 topic_id: self.topic.id,
                 partition_data: batches.iter().map(data).collect(),
             }],
-            ..ProduceRequest::default()
         };
         let sent = reactor::now();
         self.stats.borrow_mut().requests += 1;
@@ -311,7 +357,11 @@ impl Lane {
             }
             return Ok(None);
         }
-        match connection.send(&request).await {
+        let sending = match &self.producer.transaction {
+            Some(_) => connection.send_at_most(PRODUCE_MAX, &request).await,
+            None => connection.send(&request).await,
+        };
+        match sending {
             Ok(reply) => Ok(Some((InFlight { batches, sent }, reply))),
             Err(error) => Err((batches, error)),
         }
@@ -323,14 +373,16 @@ impl Lane {
         let Counting { tally, latency, done } = &self.counting;
         match &batch.intended {
             Intended::Sending => tally.record(latency, now.since(sent), u64::from(batch.records)),
-            Intended::Each(times) => tally.record_each(latency, times.iter().map(|due| now.since(*due))),
+            Intended::Each(times) => tally
+                .record_each(latency, times.iter().map(|(due, count)| (now.since(*due), u64::from(*count)))),
         }
         tally.count_records(u64::from(batch.records), batch.value_bytes);
         if *done == Done::Acknowledged {
             tally.finish_records(u64::from(batch.records));
         }
-        self.stats.borrow_mut().acknowledge(partition, batch, now);
-        self.backlog.shrink(batch.value_bytes);
+        let counts = if self.producer.transaction.is_some() { Counts::WhenCommitted } else { Counts::Now };
+        self.stats.borrow_mut().acknowledge(partition, batch, counts, now);
+        self.backlog.shrink(u64::from(batch.records), batch.value_bytes);
     }
 
     /// Counts what an answer acknowledges; adds what must be sent again, and why, to `failed`.
@@ -357,6 +409,7 @@ impl Lane {
             // A duplicate is there already: an earlier attempt was written, its answer lost.
             if code == 0 || code == ErrorCode::DuplicateSequenceNumber.code() {
                 self.acknowledge(&batch, request.sent);
+                self.accumulator.borrow_mut().give_back(batch);
                 continue;
             }
             // What followed a failed batch of its partition had to fail too, and does not say why.

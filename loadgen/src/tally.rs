@@ -287,11 +287,11 @@ impl Tally {
         self.window.borrow_mut().latencies.record(name, latency, count);
     }
 
-    /// Several latencies of one name.
-    pub(crate) fn record_each(&self, name: &'static str, latencies: impl Iterator<Item = Duration>) {
+    /// Several latencies of one name, each with how many there are of it.
+    pub(crate) fn record_each(&self, name: &'static str, latencies: impl Iterator<Item = (Duration, u64)>) {
         let mut window = self.window.borrow_mut();
         let histogram = window.latencies.of(name);
-        latencies.for_each(|latency| histogram.record(latency, 1));
+        latencies.for_each(|(latency, count)| histogram.record(latency, count));
     }
 
     /// Sends the last window and gives back all that was counted.

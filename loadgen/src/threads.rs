@@ -45,9 +45,9 @@ impl Share {
 
 /// Finds the topic, or makes it, and shares its partitions out. Not more threads than partitions.
 pub(crate) fn share_out(target: &TargetArgs) -> Result<Vec<Share>, ClientError> {
-    let (bootstrap, timeout) = (target.cluster.bootstrap.clone(), target.timeout());
+    let access = target.cluster.access()?;
     let spec = target.topic_spec();
-    let find = || async move { Cluster::connect(&bootstrap, timeout).await?.ensure_topic(&spec).await };
+    let find = || async move { Cluster::connect(&access).await?.ensure_topic(&spec).await };
     let topic = Builder::new("loadgen-setup").run(find).map_err(ClientError::no_reactor)??;
     let threads = target.cluster.threads.min(topic.partitions.len());
     let share = |thread| Share {

@@ -6,6 +6,7 @@
 //! acknowledged. An acknowledged record that was not seen is lost. One that was seen without acknowledgement is no
 //! fault: the answer may have been what got lost.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::limits::VERIFIED_RECORDS_MAX;
@@ -74,6 +75,8 @@ pub(crate) struct Findings {
     pub(crate) offset_gaps: u64,
     /// Acknowledged, but not read.
     pub(crate) lost: u64,
+    /// Read, though their transactions were aborted.
+    pub(crate) aborted: u64,
     /// Read, but not acknowledged: no fault.
     pub(crate) unacknowledged: u64,
 }
@@ -81,7 +84,8 @@ pub(crate) struct Findings {
 impl Findings {
     /// Whether the log did what it must.
     pub(crate) fn is_clean(&self) -> bool {
-        self.duplicates + self.out_of_order + self.corrupt + self.foreign + self.offset_gaps + self.lost == 0
+        let log = self.duplicates + self.out_of_order + self.corrupt + self.foreign + self.offset_gaps;
+        log + self.lost + self.aborted == 0
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
@@ -92,6 +96,7 @@ impl Findings {
         self.foreign += other.foreign;
         self.offset_gaps += other.offset_gaps;
         self.lost += other.lost;
+        self.aborted += other.aborted;
         self.unacknowledged += other.unacknowledged;
     }
 }
@@ -109,6 +114,8 @@ pub(crate) struct Checker {
     seen_count: u64,
     highest: Option<u64>,
     next_offset: Option<i64>,
+    /// Offsets to come that readers are not shown, ascending.
+    hidden: VecDeque<Range<i64>>,
     findings: Findings,
 }
 
@@ -125,12 +132,24 @@ impl Checker {
             seen_count: 0,
             highest: None,
             next_offset: None,
+            hidden: VecDeque::new(),
             findings: Findings::default(),
         }
     }
 
+    /// These offsets, behind all that were hidden before, are not shown: that they are missing is no gap.
+    pub(crate) fn hide(&mut self, offsets: Range<i64>) {
+        self.hidden.push_back(offsets);
+    }
+
     /// Takes the next record of the log.
     pub(crate) fn read(&mut self, offset: i64, value: &[u8]) {
+        while let Some(hidden) = self.hidden.front().filter(|hidden| hidden.start < offset) {
+            if self.next_offset == Some(hidden.start) {
+                self.next_offset = Some(hidden.end);
+            }
+            self.hidden.pop_front();
+        }
         if self.next_offset.is_some_and(|expected| expected != offset) {
             self.findings.offset_gaps += 1;
         }
@@ -159,13 +178,17 @@ impl Checker {
         self.highest = self.highest.max(Some(id.number));
     }
 
-    /// The findings, now that nothing more comes. `acknowledged`: the numbers, ascending, disjoint.
-    pub(crate) fn finish(mut self, acknowledged: &[Range<u64>]) -> Findings {
+    /// The findings, now that nothing more comes. Numbers that were acknowledged, and those whose transactions were aborted:
+    /// ascending, disjoint.
+    pub(crate) fn finish(mut self, acknowledged: &[Range<u64>], aborted: &[Range<u64>]) -> Findings {
         let acknowledged_count: u64 = acknowledged.iter().map(|range| range.end - range.start).sum();
         let lost =
             acknowledged.iter().flat_map(Range::clone).filter(|number| !self.has_seen(*number)).count();
         self.findings.lost = lost as u64;
-        self.findings.unacknowledged = self.seen_count - (acknowledged_count - self.findings.lost);
+        let aborted = aborted.iter().flat_map(Range::clone).filter(|number| self.has_seen(*number)).count();
+        self.findings.aborted = aborted as u64;
+        let due = acknowledged_count - self.findings.lost + self.findings.aborted;
+        self.findings.unacknowledged = self.seen_count - due;
         self.findings
     }
 
@@ -203,7 +226,7 @@ mod tests {
         for (offset, number) in numbers.iter().enumerate() {
             checker.read(offset as i64, &value(id(*number)));
         }
-        checker.finish(acknowledged)
+        checker.finish(acknowledged, &[])
     }
 
     #[test]
@@ -260,7 +283,7 @@ mod tests {
         checker.read(1, &value(RecordId { run: 78, ..id(0) }));
         checker.read(2, &value(id(10)));
         checker.read(3, b"");
-        let findings = checker.finish(&[]);
+        let findings = checker.finish(&[], &[]);
         assert_eq!((findings.corrupt, findings.foreign, findings.read), (3, 1, 0));
         assert!(!findings.is_clean());
     }
@@ -270,6 +293,37 @@ mod tests {
         let mut checker = Checker::new(id(0), 10);
         checker.read(100, &value(id(0)));
         checker.read(102, &value(id(1)));
-        assert_eq!(checker.finish(&[]).offset_gaps, 1);
+        assert_eq!(checker.finish(&[], &[]).offset_gaps, 1);
+    }
+
+    #[test]
+    fn what_aborted_transactions_wrote_must_not_be_read_and_its_place_is_no_gap() {
+        const ABORTED: [Range<u64>; 2] = [1..2, 2..3];
+        let checker = |hidden: bool| {
+            let mut checker = Checker::new(id(0), 100);
+            checker.read(10, &value(id(0)));
+            if hidden {
+                checker.hide(11..13);
+                checker.hide(13..14);
+                checker.read(14, &value(id(3)));
+            } else {
+                (1..4).for_each(|number| checker.read(10 + number as i64, &value(id(number))));
+            }
+            checker.finish(&[0..1, 3..4], &ABORTED)
+        };
+        let good = checker(true);
+        assert!(good.is_clean() && good.read == 2, "{good:?}");
+        let bad = checker(false);
+        assert_eq!((bad.aborted, bad.lost, bad.unacknowledged, bad.offset_gaps), (2, 0, 0, 0));
+        assert!(!bad.is_clean());
+    }
+
+    #[test]
+    fn a_gap_beside_hidden_offsets_is_still_one() {
+        let mut checker = Checker::new(id(0), 100);
+        checker.read(10, &value(id(0)));
+        checker.hide(12..13);
+        checker.read(13, &value(id(1)));
+        assert_eq!(checker.finish(&[], &[]).offset_gaps, 1);
     }
 }

@@ -263,3 +263,45 @@ fn a_profile_that_cannot_be_made_is_refused_in_a_sentence() {
         assert!(said.contains(sentence) && said.lines().count() == 1, "{line}: {said}");
     }
 }
+
+const TRANSACTIONS: &str = "verify --partitions 3 --records 5000 --size 100 --batch-bytes 2000 --threads 2 --rate 20000 \
+                            --transactional-id-prefix t- --transaction-every 70 --abort-share 0.3 --seed 5";
+
+#[test]
+fn what_aborted_transactions_wrote_is_not_read_and_all_else_is() {
+    for fault in [Fault::None, Fault::LosesAnswers, Fault::Refuses] {
+        let run = run(fault, TRANSACTIONS);
+        assert_eq!((run.status, run.figure("verdict")), (Some(0), "clean"), "{fault:?}\n{}", run.text);
+        let count = |name: &str| run.figure(name).parse::<u64>().unwrap();
+        // Two threads of 2,500 records, 70 a transaction.
+        assert_eq!((count("records"), count("transactions")), (5000, 72), "{fault:?}");
+        let aborted = count("records_aborted");
+        assert!((70 * 10..70 * 33).contains(&aborted), "{}", run.text);
+        for reading in ["alongside", "afterwards"] {
+            assert_eq!(count(&format!("{reading}_read")), 5000 - aborted, "{fault:?}\n{}", run.text);
+            assert_eq!(count(&format!("{reading}_aborted")), 0);
+        }
+    }
+}
+
+#[test]
+fn records_of_aborted_transactions_that_are_read_are_a_fault() {
+    let run = run(Fault::HidesAborts, TRANSACTIONS);
+    assert_eq!((run.status, run.figure("verdict")), (Some(1), "FAULTY"), "{}", run.text);
+    assert_eq!(run.figure("afterwards_aborted"), run.figure("records_aborted"));
+    assert_eq!((run.figure("afterwards_lost"), run.figure("afterwards_offset_gaps")), ("0", "0"));
+}
+
+#[test]
+fn who_reads_what_is_committed_sees_less_than_who_reads_everything() {
+    let broker = Broker::start(Fault::None).address.to_string();
+    let line = "produce --partitions 2 --records 3000 --size 100 --transactional-id-prefix p --transaction-every 100 \
+                --abort-share 0.5 --seed 3";
+    let produced = Run::of(&broker, line);
+    assert_eq!((produced.status, produced.figure("transactions")), (Some(0), "30"), "{}", produced.text);
+    let aborted: u64 = produced.figure("records_aborted").parse().unwrap();
+    assert!(aborted > 0 && aborted < 3000, "{}", produced.text);
+    assert_eq!(Run::of(&broker, "consume --walk").figure("records"), "3000");
+    let committed = Run::of(&broker, "consume --isolation read_committed");
+    assert_eq!(committed.figure("records"), (3000 - aborted).to_string(), "{}", committed.text);
+}

@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::parse;
-use crate::client::TopicSpec;
+use super::security::SecurityArgs;
+use crate::client::{Access, ClientError, TopicSpec};
 
 /// Whom to talk to.
 #[derive(Debug, Clone, Args)]
@@ -22,6 +23,8 @@ pub(crate) struct ClusterArgs {
     /// Longest wait for an answer.
     #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=2_000_000_000))]
     pub(crate) timeout_ms: u64,
+    #[command(flatten)]
+    pub(crate) security: SecurityArgs,
 }
 
 impl ClusterArgs {
@@ -29,8 +32,16 @@ impl ClusterArgs {
         Duration::from_millis(self.timeout_ms)
     }
 
+    /// The way to the cluster: reads the files that it needs.
+    pub(crate) fn access(&self) -> Result<Access, ClientError> {
+        let (bootstrap, timeout) = (self.bootstrap.clone(), self.timeout());
+        Ok(Access { bootstrap, timeout, security: self.security.read()? })
+    }
+
     /// What it says, as settings of a scenario's parts.
     pub(crate) fn given(&self) -> impl Iterator<Item = (&'static str, Vec<String>)> {
+        let security = self.security.given().into_iter();
+        let security = security.map(|(key, value)| (key, value.into_iter().collect()));
         [
             ("bootstrap", vec![self.bootstrap.clone()]),
             ("threads", vec![self.threads.to_string()]),
@@ -38,6 +49,7 @@ impl ClusterArgs {
             ("timeout_ms", vec![self.timeout_ms.to_string()]),
         ]
         .into_iter()
+        .chain(security)
         .filter(|(_, values)| !values.is_empty())
     }
 }

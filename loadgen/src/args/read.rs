@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::fetcher::FetchSettings;
 
@@ -18,6 +18,29 @@ pub(crate) struct ReadArgs {
     fetch_max_bytes: i32,
     #[arg(long, default_value_t = 1_048_576)]
     partition_max_bytes: i32,
+    /// Whether records of transactions are given before those are committed. Without it they are, but a run that writes in
+    /// transactions reads what is committed.
+    #[arg(long, value_name = "LEVEL")]
+    isolation: Option<Isolation>,
+}
+
+/// Which records a consumer is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Isolation {
+    #[value(name = "read_uncommitted")]
+    ReadUncommitted,
+    #[value(name = "read_committed")]
+    ReadCommitted,
+}
+
+impl Isolation {
+    /// As requests say it.
+    pub(crate) fn level(self) -> i8 {
+        match self {
+            Self::ReadUncommitted => 0,
+            Self::ReadCommitted => 1,
+        }
+    }
 }
 
 impl ReadArgs {
@@ -27,8 +50,15 @@ impl ReadArgs {
             min_bytes: self.fetch_min_bytes,
             max_bytes: self.fetch_max_bytes,
             partition_max_bytes: self.partition_max_bytes,
+            isolation: self.isolation.unwrap_or(Isolation::ReadUncommitted),
             timeout,
             retry_for,
         }
+    }
+
+    /// As [`ReadArgs::fetch_settings`], of what is written in transactions.
+    pub(crate) fn settings_of_transactions(&self, timeout: Duration, retry_for: Duration) -> FetchSettings {
+        let isolation = self.isolation.unwrap_or(Isolation::ReadCommitted);
+        FetchSettings { isolation, ..self.fetch_settings(timeout, retry_for) }
     }
 }

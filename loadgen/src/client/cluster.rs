@@ -14,6 +14,8 @@ use wire::kafka::{ErrorCode, Str, Uuid};
 
 use super::connection::Connection;
 use super::error::ClientError;
+use super::security::Access;
+use crate::args::Isolation;
 use crate::limits::RETRY_PAUSE;
 
 /// What a topic is to be like when it does not exist.
@@ -58,7 +60,7 @@ pub(crate) const LATEST: i64 = -1;
 
 /// A cluster, as one thread sees it.
 pub(crate) struct Cluster {
-    bootstrap: String,
+    access: Access,
     timeout: Duration,
     /// `host:port` by broker id, from the last metadata.
     brokers: RefCell<HashMap<i32, String>>,
@@ -66,11 +68,11 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Connects to `bootstrap` (`host:port`). `timeout` bounds each answer and each wait for a leader.
-    pub(crate) async fn connect(bootstrap: &str, timeout: Duration) -> Result<Self, ClientError> {
+    /// Connects to the broker that `access` names.
+    pub(crate) async fn connect(access: &Access) -> Result<Self, ClientError> {
         let cluster = Self {
-            bootstrap: bootstrap.to_owned(),
-            timeout,
+            access: access.clone(),
+            timeout: access.timeout,
             brokers: RefCell::default(),
             asking: RefCell::default(),
         };
@@ -83,7 +85,7 @@ impl Cluster {
         if let Some(connection) = &*self.asking.borrow() {
             return Ok(connection.clone());
         }
-        let connection = Rc::new(Connection::open(&self.bootstrap).await?);
+        let connection = Rc::new(Connection::open(&self.access.bootstrap, &self.access.security).await?);
         *self.asking.borrow_mut() = Some(connection.clone());
         Ok(connection)
     }
@@ -117,11 +119,11 @@ impl Cluster {
         let Some(partitions) = spec.partitions else {
             return Err(ClientError::Usage(format!(
                 "topic {} does not exist on {}; give --partitions to create it",
-                spec.name, self.bootstrap
+                spec.name, self.access.bootstrap
             )));
         };
         self.create_topic(spec, partitions).await?;
-        let topic = Self::check_partitions(spec, self.topic(&spec.name).await?)?;
+        let topic = Self::check_partitions(spec, self.created_topic(&spec.name).await?)?;
         // Metadata is ahead of the brokers: a partition is there when its leader answers for it.
         self.offsets(&topic.name, &topic.partitions, LATEST).await?;
         Ok(topic)
@@ -186,6 +188,20 @@ impl Cluster {
         }
     }
 
+    /// A topic that was created: the broker may not have heard of it yet.
+    async fn created_topic(&self, name: &str) -> Result<Topic, ClientError> {
+        let began = reactor::now();
+        loop {
+            match self.topic(name).await {
+                Err(ClientError::Broker { code, .. })
+                    if code == ErrorCode::UnknownTopicOrPartition.code()
+                        && began.elapsed() < self.timeout => {}
+                found => return found,
+            }
+            reactor::sleep(RETRY_PAUSE).await;
+        }
+    }
+
     /// The topic with all its leaders; waits for them as long as this cluster's time-out.
     pub(crate) async fn topic(&self, name: &str) -> Result<Topic, ClientError> {
         let deadline = self.timeout;
@@ -220,12 +236,17 @@ impl Cluster {
         leaders(name, &described)
     }
 
+    /// The way to it.
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
     /// A new connection to the broker of this id.
     pub(crate) async fn connect_to(&self, broker: i32) -> Result<Rc<Connection>, ClientError> {
         let address = self.brokers.borrow().get(&broker).cloned();
         let address =
             address.ok_or_else(|| ClientError::Corrupt(format!("metadata without broker {broker}")))?;
-        Ok(Rc::new(Connection::open(&address).await?))
+        Ok(Rc::new(Connection::open(&address, &self.access.security).await?))
     }
 
     /// A producer id and epoch for an idempotent producer.
@@ -253,9 +274,20 @@ impl Cluster {
         partitions: &[PartitionLeader],
         timestamp: i64,
     ) -> Result<HashMap<i32, i64>, ClientError> {
+        self.offsets_seen(topic, partitions, timestamp, Isolation::ReadUncommitted).await
+    }
+
+    /// As [`Cluster::offsets`]; for who reads what is committed, [`LATEST`] is where the first open transaction begins.
+    pub(crate) async fn offsets_seen(
+        &self,
+        topic: &Str,
+        partitions: &[PartitionLeader],
+        timestamp: i64,
+        isolation: Isolation,
+    ) -> Result<HashMap<i32, i64>, ClientError> {
         let began = reactor::now();
         loop {
-            match self.list_offsets(topic, partitions, timestamp).await {
+            match self.list_offsets(topic, partitions, timestamp, isolation).await {
                 Err(error) if error.is_retriable() && began.elapsed() < self.timeout => {}
                 done => return done,
             }
@@ -268,6 +300,7 @@ impl Cluster {
         topic: &Str,
         partitions: &[PartitionLeader],
         timestamp: i64,
+        isolation: Isolation,
     ) -> Result<HashMap<i32, i64>, ClientError> {
         let mut by_leader: HashMap<i32, Vec<ListOffsetsPartition>> = HashMap::new();
         for partition in partitions {
@@ -281,6 +314,7 @@ impl Cluster {
         for (leader, partitions) in by_leader {
             let request = ListOffsetsRequest {
                 replica_id: -1,
+                isolation_level: isolation.level(),
                 topics: vec![ListOffsetsTopic { name: topic.clone(), partitions }],
                 ..ListOffsetsRequest::default()
             };

@@ -14,14 +14,19 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use reactor::sync::{Notify, Queue, Receiver, Sender, oneshot};
-use reactor::{Priority, Shutdown, TcpStream};
+use reactor::{Priority, TcpStream};
 use wire::kafka::api_versions::ApiVersionsRequest;
 use wire::kafka::frame::{self, LENGTH_BYTES};
 use wire::kafka::header::ResponseHeader;
+use wire::kafka::sasl_authenticate::SaslAuthenticateRequest;
+use wire::kafka::sasl_handshake::SaslHandshakeRequest;
 use wire::kafka::{ErrorCode, Message, Reader, Request, Str};
 
-use super::error::ClientError;
-use crate::limits::{CONNECT_TIMEOUT, OUTBOX_REQUESTS_MAX, RECV_BYTES, RESPONSE_BYTES_MAX};
+use super::error::{ClientError, describe};
+use super::sasl::Login;
+use super::security::{Security, Tls};
+use super::transport::Transport;
+use crate::limits::{CONNECT_TIMEOUT, LOGIN_STEPS_MAX, OUTBOX_REQUESTS_MAX, RECV_BYTES, RESPONSE_BYTES_MAX};
 
 /// The newest version of `ApiVersions` that is tried first.
 const API_VERSIONS_FIRST: i16 = 3;
@@ -33,12 +38,12 @@ pub(crate) struct Connection {
 
 struct Shared {
     address: String,
-    stream: TcpStream,
+    transport: Transport,
     /// Versions that the broker speaks, by key.
     versions: RefCell<HashMap<i16, (i16, i16)>>,
     next_correlation: Cell<i32>,
     waiting: RefCell<VecDeque<Waiting>>,
-    outbox: Queue<Bytes>,
+    outbox: Queue<Vec<Bytes>>,
     /// Frames taken from the outbox that the socket has not taken.
     writing: Cell<bool>,
     /// Told when the outbox is empty and nothing is being written.
@@ -61,10 +66,10 @@ pub(crate) struct Reply<R: Request> {
 }
 
 impl Connection {
-    /// Connects to `address` (`host:port`) and learns which versions it speaks.
+    /// Connects to `address` (`host:port`), learns which versions it speaks and logs in, if that is asked for.
     ///
     /// A name is resolved on this thread, which waits for it: that happens once per connection.
-    pub(crate) async fn open(address: &str) -> Result<Self, ClientError> {
+    pub(crate) async fn open(address: &str, security: &Security) -> Result<Self, ClientError> {
         let cannot = |cause| ClientError::Connect { address: address.to_owned(), cause };
         let resolved = resolve(address).map_err(cannot)?;
         let stream = match reactor::timeout(CONNECT_TIMEOUT, TcpStream::connect(resolved)).await {
@@ -72,9 +77,13 @@ impl Connection {
             Err(_) => return Err(cannot(io::ErrorKind::TimedOut.into())),
         };
         stream.set_nodelay(true).map_err(cannot)?;
+        let transport = match &security.tls {
+            None => Transport::plain(stream),
+            Some(tls) => Self::secure(stream, tls, address).await?,
+        };
         let shared = Rc::new(Shared {
             address: address.to_owned(),
-            stream,
+            transport,
             versions: RefCell::new(HashMap::new()),
             next_correlation: Cell::new(0),
             waiting: RefCell::new(VecDeque::new()),
@@ -90,7 +99,54 @@ impl Connection {
         reactor::timeout(CONNECT_TIMEOUT, connection.learn_versions()).await.unwrap_or_else(|_| {
             Err(ClientError::Timeout { address: address.to_owned(), what: "ApiVersions".to_owned() })
         })?;
+        if let Some(login) = &security.login {
+            let logged_in = reactor::timeout(CONNECT_TIMEOUT, connection.log_in(login)).await;
+            logged_in.unwrap_or_else(|_| {
+                Err(ClientError::Timeout { address: address.to_owned(), what: "SaslAuthenticate".to_owned() })
+            })?;
+        }
         Ok(connection)
+    }
+
+    async fn secure(stream: TcpStream, tls: &Tls, address: &str) -> Result<Transport, ClientError> {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let secured = reactor::timeout(CONNECT_TIMEOUT, Transport::secure(stream, tls, host)).await;
+        let secured =
+            secured.unwrap_or_else(|_| Err("no answer in time: does it speak TLS on this port?".to_owned()));
+        secured.map_err(|why| ClientError::Tls { address: address.to_owned(), why })
+    }
+
+    /// Proves who we are.
+    async fn log_in(&self, login: &Login) -> Result<(), ClientError> {
+        let failed =
+            |why| ClientError::Login { address: self.shared.address.clone(), user: login.user.clone(), why };
+        if self.version::<SaslHandshakeRequest>().is_err()
+            || self.version::<SaslAuthenticateRequest>().is_err()
+        {
+            return Err(failed("it offers no login".to_owned()));
+        }
+        let mechanism = Str::from_static(login.mechanism.name());
+        let offered = self.call(&SaslHandshakeRequest { mechanism }).await?;
+        if offered.error_code != 0 {
+            let known: Vec<&str> = offered.mechanisms.iter().map(Str::as_str).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(failed(format!("it does not offer {}, but {known}", login.mechanism.name())));
+        }
+        let mut exchange = login.begin();
+        let mut message = exchange.first();
+        for _ in 0..LOGIN_STEPS_MAX {
+            let answer = self.call(&SaslAuthenticateRequest { auth_bytes: message }).await?;
+            if answer.error_code != 0 {
+                let why = answer.error_message.as_ref().map(|why| why.as_str().to_owned());
+                return Err(failed(why.unwrap_or_else(|| describe(answer.error_code))));
+            }
+            match exchange.answer(&answer.auth_bytes).map_err(failed)? {
+                Some(next) => message = next,
+                None => return Ok(()),
+            }
+        }
+        Err(failed("it goes on asking".to_owned()))
     }
 
     async fn learn_versions(&self) -> Result<(), ClientError> {
@@ -143,9 +199,35 @@ impl Connection {
         })
     }
 
+    /// As [`Connection::call_within`], in a version of at most `version_max`.
+    pub(crate) async fn call_at_most<R: Request>(
+        &self,
+        version_max: i16,
+        limit: Duration,
+        body: &R,
+    ) -> Result<R::Response, ClientError> {
+        let call = async { self.send_at_most(version_max, body).await?.wait().await };
+        reactor::timeout(limit, call).await.unwrap_or_else(|_| {
+            Err(ClientError::Timeout {
+                address: self.shared.address.clone(),
+                what: R::API_KEY.name().to_owned(),
+            })
+        })
+    }
+
     /// Puts a request of the newest version in flight. Requests reach the broker in the order of these calls.
     pub(crate) async fn send<R: Request>(&self, body: &R) -> Result<Reply<R>, ClientError> {
         let version = self.version::<R>()?;
+        self.send_version(version, body).await
+    }
+
+    /// As [`Connection::send`], in a version of at most `version_max`.
+    pub(crate) async fn send_at_most<R: Request>(
+        &self,
+        version_max: i16,
+        body: &R,
+    ) -> Result<Reply<R>, ClientError> {
+        let version = self.version::<R>()?.min(version_max);
         self.send_version(version, body).await
     }
 
@@ -166,7 +248,9 @@ impl Connection {
 
     async fn push<R: Request>(&self, version: i16, correlation: i32, body: &R) -> Result<(), ClientError> {
         let frame = frame::request(version, correlation, Some(&self.shared.client_id), body);
-        self.shared.outbox.push(frame.into_contiguous()).await.map_err(|_| self.shared.lost())
+        // A request has no records that only the sender of files knows.
+        let parts = frame.parts().into_iter().flatten().collect();
+        self.shared.outbox.push(parts).await.map_err(|_| self.shared.lost())
     }
 
     /// Waits until the socket has taken everything: before a connection is dropped whose requests are not answered.
@@ -231,7 +315,7 @@ impl Shared {
         self.outbox.close();
         while self.outbox.try_pop().is_some() {}
         self.written.notify_all();
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.transport.shutdown();
         self.waiting.borrow_mut().clear();
     }
 }
@@ -239,11 +323,11 @@ impl Shared {
 async fn write_frames(shared: Rc<Shared>) {
     while let Some(frame) = shared.outbox.pop().await {
         shared.writing.set(true);
-        let mut frames = vec![frame];
+        let mut parts = frame;
         while let Some(frame) = shared.outbox.try_pop() {
-            frames.push(frame);
+            parts.extend(frame);
         }
-        let sent = shared.stream.send(frames).await;
+        let sent = shared.transport.send(parts).await;
         shared.writing.set(false);
         if let Err(error) = sent {
             return shared.end(&error.to_string());
@@ -260,8 +344,12 @@ async fn read_frames(shared: Rc<Shared>) {
             Err(why) => return shared.end(&why),
         };
         buffer.reserve(missing.max(RECV_BYTES));
-        let (received, back) = shared.stream.recv_into(buffer, missing).await;
+        let (received, back) = shared.transport.recv_into(buffer, missing).await;
         buffer = back;
+        if shared.transport.wants_to_send() {
+            // Nothing of ours: the sender sends what the session has to say. When there is no room it is at work anyhow.
+            let _ = shared.outbox.try_push(Vec::new());
+        }
         match received {
             Ok(0) => return shared.end("the broker closed it"),
             Ok(_) => {}

@@ -10,6 +10,10 @@ use wire::kafka::{ApiKey, DecodeError, ErrorCode};
 pub(crate) enum ClientError {
     /// No connection could be made.
     Connect { address: String, cause: io::Error },
+    /// There is a connection, but it cannot be protected.
+    Tls { address: String, why: String },
+    /// The broker does not let us in.
+    Login { address: String, user: String, why: String },
     /// The connection ended while an answer was due.
     Lost { address: String, why: String },
     /// The answer did not come in time.
@@ -53,7 +57,9 @@ impl ClientError {
         match self {
             Self::Connect { .. } | Self::Lost { .. } | Self::Timeout { .. } => true,
             Self::Broker { code, .. } => ErrorCode::from_code(*code).is_some_and(ErrorCode::is_retriable),
-            Self::Frame { .. }
+            Self::Tls { .. }
+            | Self::Login { .. }
+            | Self::Frame { .. }
             | Self::Decode { .. }
             | Self::Unsupported { .. }
             | Self::Corrupt(_)
@@ -76,6 +82,8 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect { address, cause } => write!(f, "cannot connect to {address}: {cause}"),
+            Self::Tls { address, why } => write!(f, "no TLS with {address}: {why}"),
+            Self::Login { address, user, why } => write!(f, "{address} does not let {user} in: {why}"),
             Self::Lost { address, why } => write!(f, "lost the connection to {address}: {why}"),
             Self::Timeout { address, what } => write!(f, "no answer from {address} in time: {what}"),
             Self::Frame { address, cause } => write!(f, "{address} does not speak Kafka's protocol: {cause}"),

@@ -12,7 +12,7 @@ use reactor::{Instant, Priority};
 use super::per_second;
 use crate::args::ConnectionsArgs;
 use crate::arrivals::Pattern;
-use crate::client::{ClientError, Connection};
+use crate::client::{Access, ClientError, Connection};
 use crate::limits::OPENING_MAX;
 use crate::part::{Context, Meter};
 use crate::report::{Latency, Report, Work};
@@ -23,7 +23,7 @@ const CONNECT: &str = "connect";
 
 #[derive(Clone)]
 struct Plan {
-    address: String,
+    access: Access,
     hold: Duration,
     rate: f64,
     churn: f64,
@@ -53,7 +53,7 @@ struct Found {
 pub(super) fn run(args: &ConnectionsArgs, context: &Context) -> Result<Report, ClientError> {
     let threads = args.cluster.threads.min(args.count);
     let plan = Plan {
-        address: args.cluster.bootstrap.clone(),
+        access: args.cluster.access()?,
         hold: Duration::from_secs_f64(args.seconds),
         rate: args.rate / threads as f64,
         churn: args.churn,
@@ -65,8 +65,9 @@ pub(super) fn run(args: &ConnectionsArgs, context: &Context) -> Result<Report, C
     let meter = Meter::start(context)?;
     context.link.begin(Goal { records: None, seconds: (args.rate == 0.0).then_some(args.seconds) });
     let portions = (0..threads).map(portion).collect();
-    let (results, counted) =
-        threads::run(portions, &args.cluster.pin, &context.link, |portion, tally| work(portion, tally, plan))?;
+    let (results, counted) = threads::run(portions, &args.cluster.pin, &context.link, |portion, tally| {
+        work(portion, tally, plan)
+    })?;
     let mut all = Found::default();
     for thread in results {
         all.opened += thread.opened;
@@ -113,7 +114,7 @@ async fn work(portion: Portion, tally: Rc<Tally>, plan: Plan) -> Result<Found, C
                         reactor::spawn(
                             Priority::Latency,
                             "connect",
-                            open(plan.address.clone(), reactor::now()),
+                            open(plan.access.clone(), reactor::now()),
                         )
                     })
                     .collect();
@@ -122,7 +123,7 @@ async fn work(portion: Portion, tally: Rc<Tally>, plan: Plan) -> Result<Found, C
                 }
             }
             Some((_, Some(intended))) => {
-                keep(open(plan.address.clone(), intended).await, &mut held, &mut found, &tally);
+                keep(open(plan.access.clone(), intended).await, &mut held, &mut found, &tally);
             }
             Some((next, None)) => tally.sleep_until(next.unwrap_or_else(reactor::now)).await,
         }
@@ -167,7 +168,7 @@ async fn hold(
         if let Some(intended) = arrivals.take(now) {
             drop(held.pop_front());
             let before = found.opened;
-            keep(open(plan.address.clone(), intended).await, held, found, tally);
+            keep(open(plan.access.clone(), intended).await, held, found, tally);
             found.churned += found.opened - before;
         } else {
             tally.sleep_until(arrivals.next_due().map_or(next, |due| due.min(next))).await;
@@ -177,8 +178,8 @@ async fn hold(
 }
 
 /// Opens a connection; with the time since it was intended.
-async fn open(address: String, intended: Instant) -> Result<(Connection, Duration), ClientError> {
-    let connection = Connection::open(&address).await?;
+async fn open(access: Access, intended: Instant) -> Result<(Connection, Duration), ClientError> {
+    let connection = Connection::open(&access.bootstrap, &access.security).await?;
     Ok((connection, intended.elapsed()))
 }
 

@@ -1,15 +1,19 @@
 //! `loadgen consume`: read from the start, or the end, as fast as the broker gives or more slowly.
 
 use std::cell::RefCell;
+use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Duration;
 
 use reactor::{Instant, Priority};
+use wire::kafka::record_batch::Batch;
+use wire::kafka::record_walk::{self, Gaps, RecordShape, Step};
 
 use super::{mb_per_second, per_second};
 use crate::args::{ConsumeArgs, From};
-use crate::client::{ClientError, Cluster, EARLIEST, LATEST};
+use crate::client::{Access, ClientError, Cluster, EARLIEST, LATEST};
 use crate::fetcher::{FetchSettings, Fetched, Fetcher};
+use crate::limits::DECOMPRESSED_BATCH_BYTES_MAX;
 use crate::part::{Context, Meter};
 use crate::report::{Report, Work};
 use crate::tally::{Goal, Tally};
@@ -17,8 +21,7 @@ use crate::threads::{self, Share};
 
 #[derive(Clone)]
 struct Plan {
-    bootstrap: String,
-    timeout: Duration,
+    access: Access,
     settings: FetchSettings,
     from: From,
     records: Option<u64>,
@@ -26,6 +29,7 @@ struct Plan {
     /// Records per second of each thread; 0: as fast as they come.
     rate: f64,
     check_crcs: bool,
+    walk: bool,
 }
 
 /// What was read.
@@ -42,14 +46,14 @@ struct Consumed {
 pub(super) fn run(args: &ConsumeArgs, context: &Context) -> Result<Report, ClientError> {
     let timeout = args.target.timeout();
     let plan = Plan {
-        bootstrap: args.target.cluster.bootstrap.clone(),
-        timeout,
+        access: args.target.cluster.access()?,
         settings: args.read.fetch_settings(timeout, args.target.retry_for()),
         from: args.from,
         records: args.records,
         after: args.seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         rate: args.rate,
         check_crcs: args.check_crcs,
+        walk: args.walk,
     };
     if plan.from == From::Latest && plan.records.is_none() && plan.after.is_none() {
         return Err(ClientError::Usage(
@@ -60,7 +64,10 @@ pub(super) fn run(args: &ConsumeArgs, context: &Context) -> Result<Report, Clien
     let (threads, partitions) = (shares.len(), shares[0].topic.partitions.len());
     let meter = Meter::start(context)?;
     context.link.begin(Goal { records: args.records, seconds: args.seconds });
-    let (results, counted) = threads::run(shares, &args.target.cluster.pin, &context.link, |share, tally| work(share, tally, plan))?;
+    let (results, counted) =
+        threads::run(shares, &args.target.cluster.pin, &context.link, |share, tally| {
+            work(share, tally, plan)
+        })?;
     let mut all = Consumed::default();
     for thread in &results {
         all.records += thread.records;
@@ -90,9 +97,9 @@ pub(super) fn run(args: &ConsumeArgs, context: &Context) -> Result<Report, Clien
 }
 
 async fn work(share: Share, tally: Rc<Tally>, plan: Plan) -> Result<Consumed, ClientError> {
-    let cluster = Rc::new(Cluster::connect(&plan.bootstrap, plan.timeout).await?);
+    let cluster = Rc::new(Cluster::connect(&plan.access).await?);
     let topic = cluster.topic(&share.topic.name).await?;
-    let ends = cluster.offsets(&topic.name, &share.partitions, LATEST).await?;
+    let ends = cluster.offsets_seen(&topic.name, &share.partitions, LATEST, plan.settings.isolation).await?;
     let starts = match plan.from {
         From::Earliest => cluster.offsets(&topic.name, &share.partitions, EARLIEST).await?,
         From::Latest => ends.clone(),
@@ -188,7 +195,8 @@ impl Reader {
                     ClientError::Corrupt(format!("batch at offset {}: {error}", batch.header.base_offset))
                 })?;
             }
-            let (records, bytes) = (batch.header.record_count.max(0) as u64, batch.bytes.len() as u64);
+            let records = if self.plan.walk { walk(batch)? } else { batch.header.record_count.max(0) as u64 };
+            let bytes = batch.bytes.len() as u64;
             consumed.records += records;
             consumed.batches += 1;
             consumed.bytes += bytes;
@@ -199,4 +207,21 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// Goes through every field of every record of a batch; says how many records there are.
+fn walk(batch: &Batch) -> Result<u64, ClientError> {
+    let mut count = 0;
+    let visit = |record: &RecordShape| {
+        // Whoever used the record would look at least at where its value is.
+        black_box(record.value_len);
+        count += 1;
+        Step::Next
+    };
+    let walked =
+        record_walk::walk(&batch.bytes, &batch.header, DECOMPRESSED_BATCH_BYTES_MAX, Gaps::Allowed, visit);
+    let corrupt =
+        |error| ClientError::Corrupt(format!("batch at offset {}: {error}", batch.header.base_offset));
+    walked.map_err(corrupt)?;
+    Ok(count)
 }

@@ -37,7 +37,7 @@ pub(super) fn run(args: &GroupsArgs, context: &Context) -> Result<Report, Client
     let threads = args.target.cluster.threads.min(args.groups);
     let plan = Plan {
         settings: MemberSettings {
-            bootstrap: args.target.cluster.bootstrap.clone(),
+            access: args.target.cluster.access()?,
             topic: args.target.topic.clone(),
             partitions,
             heartbeat: Duration::from_millis(args.heartbeat_ms),
@@ -54,7 +54,10 @@ pub(super) fn run(args: &GroupsArgs, context: &Context) -> Result<Report, Client
     let meter = Meter::start(context)?;
     context.link.begin(Goal { records: None, seconds: Some(args.seconds) });
     let numbers = (0..threads).collect();
-    let (results, counted) = threads::run(numbers, &args.target.cluster.pin, &context.link, |thread, tally| work(thread, tally, plan))?;
+    let (results, counted) =
+        threads::run(numbers, &args.target.cluster.pin, &context.link, |thread, tally| {
+            work(thread, tally, plan)
+        })?;
 
     let mut report = Report::new();
     report.put("topic", args.target.topic.as_str());
@@ -177,7 +180,7 @@ impl AtWork {
                 self.settings.timeout + Duration::from_millis(self.settings.session_timeout_ms as u64);
             if began.elapsed() > limit {
                 let what = format!("group {} does not settle", self.group.name);
-                return Err(ClientError::Timeout { address: self.settings.bootstrap.clone(), what });
+                return Err(ClientError::Timeout { address: self.settings.access.bootstrap.clone(), what });
             }
             reactor::sleep(LOOK).await;
         }

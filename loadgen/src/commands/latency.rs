@@ -14,9 +14,9 @@ use wire::kafka::record::Records;
 use super::produce::{put_arrivals, put_sent};
 use crate::args::LatencyArgs;
 use crate::arrivals::Pattern;
-use crate::client::{ClientError, Cluster, LATEST};
+use crate::client::{Access, ClientError, Cluster, LATEST};
 use crate::fetcher::{FetchSettings, Fetcher};
-use crate::lanes::{Idempotence, Lanes, Stop};
+use crate::lanes::{Lanes, Promise, Stop};
 use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, INTERRUPTED_GRACE};
 use crate::part::{Context, Meter};
 use crate::payload::{STAMP_BYTES, read_stamp, stamp};
@@ -32,11 +32,11 @@ const PRODUCE: &str = "produce";
 
 #[derive(Clone)]
 struct Plan {
-    bootstrap: String,
+    access: Access,
     timeout: Duration,
     send: SendSettings,
     fetch: FetchSettings,
-    idempotence: Idempotence,
+    promise: Promise,
     shape: RecordShape,
     pattern: Option<Pattern>,
     goal: Goal,
@@ -56,11 +56,11 @@ pub(super) fn run(args: &LatencyArgs, context: &Context) -> Result<Report, Clien
     let timeout = args.target.timeout();
     let pattern = args.write.pattern()?;
     let mut plan = Plan {
-        bootstrap: args.target.cluster.bootstrap.clone(),
+        access: args.target.cluster.access()?,
         timeout,
         send: args.write.send_settings(timeout, args.target.retry_for()),
         fetch: args.read.fetch_settings(timeout, args.target.retry_for()),
-        idempotence: if args.idempotent { Idempotence::On } else { Idempotence::Off },
+        promise: if args.idempotent { Promise::Idempotent } else { Promise::None },
         shape: args.write.shape(STAMP_BYTES)?,
         goal: args.write.goal(pattern.as_ref()),
         pattern,
@@ -76,7 +76,10 @@ pub(super) fn run(args: &LatencyArgs, context: &Context) -> Result<Report, Clien
     let (threads, partitions) = (shares.len(), shares[0].topic.partitions.len());
     let meter = Meter::start(context)?;
     context.link.begin(goal);
-    let (results, counted) = threads::run(shares, &args.target.cluster.pin, &context.link, |share, tally| work(share, tally, plan))?;
+    let (results, counted) =
+        threads::run(shares, &args.target.cluster.pin, &context.link, |share, tally| {
+            work(share, tally, plan)
+        })?;
     let mut stats = SendStats::new();
     let began = results.iter().map(|(began, _)| *began).min().unwrap_or_else(reactor::now);
     for (_, thread_stats) in results {
@@ -99,7 +102,7 @@ pub(super) fn run(args: &LatencyArgs, context: &Context) -> Result<Report, Clien
 }
 
 async fn work(share: Share, tally: Rc<Tally>, plan: Plan) -> Result<(Instant, SendStats), ClientError> {
-    let cluster = Rc::new(Cluster::connect(&plan.bootstrap, plan.timeout).await?);
+    let cluster = Rc::new(Cluster::connect(&plan.access).await?);
     let topic = cluster.topic(&share.topic.name).await?;
     let starts = cluster.offsets(&topic.name, &share.partitions, LATEST).await?;
     let seen = Rc::new(Seen {
@@ -115,7 +118,7 @@ async fn work(share: Share, tally: Rc<Tally>, plan: Plan) -> Result<(Instant, Se
         reactor::spawn(Priority::Latency, "read-stamps", read(fetcher, seen.clone())).detach();
     }
     let counting = Counting { tally: tally.clone(), latency: PRODUCE, done: Done::Read };
-    let lanes = Lanes::open(&cluster, &share, plan.send, plan.idempotence, counting).await?;
+    let lanes = Lanes::open(&cluster, &share, plan.send, plan.promise.clone(), counting).await?;
     let stop = Stop::of(plan.goal, &share);
     let mut source = RecordSource::new(plan.shape, plan.seed, share.place(), STAMP_BYTES);
     let began = reactor::now();

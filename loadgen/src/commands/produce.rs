@@ -9,9 +9,9 @@ use super::{mb_per_second, per_second};
 use crate::accumulator::Template;
 use crate::args::{ProduceArgs, WriteArgs};
 use crate::arrivals::Pattern;
-use crate::client::{ClientError, Cluster};
+use crate::client::{Access, ClientError, Cluster};
 use crate::distributions::Keys;
-use crate::lanes::{Idempotence, Lanes, Stop};
+use crate::lanes::{Lanes, Promise, Stop};
 use crate::limits::TEMPLATES_MAX;
 use crate::part::{Context, Meter};
 use crate::records::{RecordShape, RecordSource};
@@ -20,44 +20,54 @@ use crate::send_stats::SendStats;
 use crate::sender::{Counting, Done, SendSettings};
 use crate::tally::{Goal, Tally, Window};
 use crate::threads::{self, Share};
+use crate::transaction::{ABORT, COMMIT};
 
 /// What a thread does.
 #[derive(Clone)]
 struct Plan {
-    bootstrap: String,
-    timeout: Duration,
+    access: Access,
     settings: SendSettings,
-    idempotence: Idempotence,
+    promise: Promise,
     shape: RecordShape,
     pattern: Option<Pattern>,
     goal: Goal,
+    fresh: bool,
     seed: u64,
 }
 
 pub(super) fn run(args: &ProduceArgs, context: &Context) -> Result<Report, ClientError> {
     let timeout = args.target.timeout();
     let pattern = args.write.pattern()?;
+    let settings = args.write.send_settings(timeout, args.target.retry_for());
     let plan = Plan {
-        bootstrap: args.target.cluster.bootstrap.clone(),
-        timeout,
-        settings: args.write.send_settings(timeout, args.target.retry_for()),
-        idempotence: if args.idempotent { Idempotence::On } else { Idempotence::Off },
+        access: args.target.cluster.access()?,
+        settings,
+        promise: match (args.transaction.plan(settings.acks, context.seed)?, args.idempotent) {
+            (Some(transactions), _) => Promise::Transactional(transactions),
+            (None, true) => Promise::Idempotent,
+            (None, false) => Promise::None,
+        },
         shape: args.write.shape(0)?,
         goal: args.write.goal(pattern.as_ref()),
         pattern,
+        // Batches made beforehand know no transactions.
+        fresh: args.fresh || args.transaction.is_on(),
         seed: context.seed,
     };
     let (acks, goal) = (plan.settings.acks, plan.goal);
     let from = match (&plan.pattern, plan.shape.keys) {
         (Some(_), _) => "intended time",
-        (None, Keys::None) => "sending",
+        (None, Keys::None) if !plan.fresh => "sending",
         (None, _) => "handing over",
     };
     let shares = threads::share_out(&args.target)?;
     let (threads, partitions) = (shares.len(), shares[0].topic.partitions.len());
     let meter = Meter::start(context)?;
     context.link.begin(goal);
-    let (results, counted) = threads::run(shares, &args.target.cluster.pin, &context.link, |share, tally| work(share, tally, plan))?;
+    let (results, counted) =
+        threads::run(shares, &args.target.cluster.pin, &context.link, |share, tally| {
+            work(share, tally, plan)
+        })?;
     let began = results.iter().map(|(began, _)| *began).min().unwrap_or_else(reactor::now);
     let mut stats = SendStats::new();
     for (_, thread) in results {
@@ -74,6 +84,7 @@ pub(super) fn run(args: &ProduceArgs, context: &Context) -> Result<Report, Clien
     report.put("latency_from", from);
     report.put("latency_to", to);
     report.put_latency(Latency { name: "latency", from, to, histogram: counted.latencies.get("latency") });
+    put_transactions(&mut report, &stats, &counted);
     let work = Work { records: stats.records, bytes: stats.value_bytes, requests: stats.requests };
     meter.stop(&mut report, work)?;
     Ok(report)
@@ -111,13 +122,30 @@ pub(super) fn put_sent(report: &mut Report, stats: &SendStats, began: Instant) {
     report.put("requests_per_s", per_second(stats.requests, seconds));
 }
 
+/// Transactions, where there were any.
+pub(super) fn put_transactions(report: &mut Report, stats: &SendStats, counted: &Window) {
+    let (commits, aborts) = (counted.latencies.get(COMMIT), counted.latencies.get(ABORT));
+    if commits.count() + aborts.count() == 0 {
+        return;
+    }
+    report.put("transactions", commits.count() + aborts.count());
+    report.put("transactions_aborted", aborts.count());
+    report.put("records_aborted", stats.aborted_records());
+    for (name, histogram) in [(COMMIT, commits), (ABORT, aborts)] {
+        if histogram.count() > 0 {
+            let to = "the coordinator's answer";
+            report.put_latency(Latency { name, from: "sending", to, histogram });
+        }
+    }
+}
+
 async fn work(share: Share, tally: Rc<Tally>, plan: Plan) -> Result<(Instant, SendStats), ClientError> {
-    let cluster = Rc::new(Cluster::connect(&plan.bootstrap, plan.timeout).await?);
+    let cluster = Rc::new(Cluster::connect(&plan.access).await?);
     cluster.topic(&share.topic.name).await?;
     let mut source = RecordSource::new(plan.shape, plan.seed, share.place(), 0);
     let templates = templates(&mut source, &plan)?;
     let counting = Counting { tally, latency: "latency", done: Done::Acknowledged };
-    let lanes = Lanes::open(&cluster, &share, plan.settings, plan.idempotence, counting).await?;
+    let lanes = Lanes::open(&cluster, &share, plan.settings, plan.promise.clone(), counting).await?;
     let stop = Stop::of(plan.goal, &share);
     let began = reactor::now();
     if !templates.is_empty() {
@@ -135,9 +163,10 @@ async fn work(share: Share, tally: Rc<Tally>, plan: Plan) -> Result<(Instant, Se
     Ok((began, lanes.finish().await?))
 }
 
-/// Batches for a closed loop. None at a rate, nor with keys: those say which partition a record goes to.
+/// Batches for a closed loop. None at a rate, nor with keys (those say which partition a record goes to), nor when each
+/// record is to be made anew.
 fn templates(source: &mut RecordSource, plan: &Plan) -> Result<Vec<Template>, ClientError> {
-    if plan.pattern.is_some() || source.has_keys() {
+    if plan.pattern.is_some() || source.has_keys() || plan.fresh {
         return Ok(Vec::new());
     }
     let made: Result<Vec<_>, _> =

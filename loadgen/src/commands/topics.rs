@@ -13,7 +13,7 @@ use wire::kafka::{ErrorCode, Str};
 
 use super::per_second;
 use crate::args::TopicsArgs;
-use crate::client::{ClientError, Connection};
+use crate::client::{Access, ClientError, Connection};
 use crate::limits::RETRY_PAUSE;
 use crate::part::{Context, Meter};
 use crate::report::{Latency, Report, Work};
@@ -27,6 +27,7 @@ const DELETE: &str = "delete";
 #[derive(Clone)]
 struct Plan {
     args: TopicsArgs,
+    access: Access,
     timeout: Duration,
     threads: usize,
 }
@@ -43,11 +44,13 @@ struct Done {
 
 pub(super) fn run(args: &TopicsArgs, context: &Context) -> Result<Report, ClientError> {
     let threads = args.cluster.threads.min(args.count);
-    let plan = Plan { args: args.clone(), timeout: args.cluster.timeout(), threads };
+    let plan =
+        Plan { args: args.clone(), access: args.cluster.access()?, timeout: args.cluster.timeout(), threads };
     let meter = Meter::start(context)?;
     context.link.begin(Goal::default());
     let numbers = (0..threads).collect();
-    let (results, counted) = threads::run(numbers, &args.cluster.pin, &context.link, |thread, tally| work(thread, tally, plan))?;
+    let (results, counted) =
+        threads::run(numbers, &args.cluster.pin, &context.link, |thread, tally| work(thread, tally, plan))?;
     let mut all = Done::default();
     for thread in results {
         all.created += thread.created;
@@ -93,13 +96,14 @@ async fn work(thread: usize, tally: Rc<Tally>, plan: Plan) -> Result<Done, Clien
         .map(|number| format!("{}{number:06}", plan.args.prefix).into())
         .collect();
     let keep = plan.args.keep;
-    let connection = Connection::open(&plan.args.cluster.bootstrap).await?;
+    let connection = Connection::open(&plan.access.bootstrap, &plan.access.security).await?;
     let topics = Topics { connection, plan, tally };
     let began = reactor::now();
     let mut done = Done::default();
     let mut made = Ok(());
+    let only_delete = topics.plan.args.only_delete;
     for batch in names.chunks(topics.plan.args.batch) {
-        if topics.tally.must_stop() {
+        if only_delete || topics.tally.must_stop() {
             break;
         }
         made = topics.create(batch).await;
@@ -109,8 +113,8 @@ async fn work(thread: usize, tally: Rc<Tally>, plan: Plan) -> Result<Done, Clien
         done.created += batch.len() as u64;
     }
     done.creating = began.elapsed();
-    let created = &names[..done.created as usize];
-    if made.is_ok() {
+    let created = if only_delete { &names[..] } else { &names[..done.created as usize] };
+    if made.is_ok() && !only_delete {
         for batch in created.chunks(topics.plan.args.batch) {
             topics.wait_for_leaders(batch).await?;
         }

@@ -16,17 +16,17 @@ use std::time::Duration;
 use reactor::{Instant, Priority};
 use wire::kafka::record::Records;
 
-use super::produce::{put_arrivals, put_sent};
-use crate::args::VerifyArgs;
+use super::produce::{put_arrivals, put_sent, put_transactions};
+use crate::args::{Isolation, VerifyArgs};
 use crate::arrivals::Pattern;
-use crate::client::{ClientError, Cluster, LATEST, Topic};
+use crate::client::{Access, ClientError, Cluster, LATEST, Topic};
 use crate::fetcher::{FetchSettings, Fetcher};
-use crate::lanes::{Idempotence, Lanes, Stop};
+use crate::lanes::{Lanes, Promise, Stop};
 use crate::limits::{DECOMPRESSED_BATCH_BYTES_MAX, VERIFIED_RECORDS_MAX};
 use crate::part::{Context, Meter};
 use crate::records::{RecordShape, RecordSource};
 use crate::report::{Latency, Report, Work};
-use crate::send_stats::SendStats;
+use crate::send_stats::{Numbers, SendStats};
 use crate::sender::{Counting, Done, SendSettings};
 use crate::tally::{Goal, Tally};
 use crate::threads::{self, Share};
@@ -34,11 +34,11 @@ use crate::verify::{Checker, Findings, RecordId, STAMP_BYTES, stamp};
 
 #[derive(Clone)]
 struct Plan {
-    bootstrap: String,
+    access: Access,
     timeout: Duration,
     send: SendSettings,
     fetch: FetchSettings,
-    idempotence: Idempotence,
+    promise: Promise,
     shape: RecordShape,
     pattern: Option<Pattern>,
     goal: Goal,
@@ -82,7 +82,10 @@ pub(super) fn check(
     let (threads, partitions) = (shares.len(), shares[0].topic.partitions.len());
     let meter = Meter::start(context)?;
     context.link.begin(goal);
-    let (results, counted) = threads::run(shares, &args.target.cluster.pin, &context.link, |share, tally| work(share, tally, plan))?;
+    let (results, counted) =
+        threads::run(shares, &args.target.cluster.pin, &context.link, |share, tally| {
+            work(share, tally, plan)
+        })?;
     let began = results.iter().map(|thread| thread.began).min().unwrap_or_else(reactor::now);
     let (mut sent, mut alongside, mut later) = (SendStats::new(), Findings::default(), None);
     for thread in results {
@@ -101,6 +104,7 @@ pub(super) fn check(
     put_sent(&mut report, &sent, began);
     let histogram = counted.latencies.get(PRODUCE);
     report.put_latency(Latency { name: PRODUCE, from, to: "acknowledgement", histogram });
+    put_transactions(&mut report, &sent, &counted);
     put_findings(&mut report, "alongside", &alongside);
     if let Some(later) = &later {
         put_findings(&mut report, "afterwards", later);
@@ -118,12 +122,25 @@ pub(super) fn check(
 fn plan(args: &VerifyArgs, context: &Context, afterwards: Afterwards) -> Result<Plan, ClientError> {
     let (timeout, retry_for) = (args.target.timeout(), args.target.retry_for());
     let pattern = args.write.pattern()?;
+    let send = args.write.send_settings(timeout, retry_for);
     let plan = Plan {
-        bootstrap: args.target.cluster.bootstrap.clone(),
+        access: args.target.cluster.access()?,
         timeout,
-        send: args.write.send_settings(timeout, retry_for),
-        fetch: args.read.fetch_settings(timeout, retry_for),
-        idempotence: if args.not_idempotent { Idempotence::Off } else { Idempotence::On },
+        send,
+        fetch: if args.transaction.is_on() {
+            args.read.settings_of_transactions(timeout, retry_for)
+        } else {
+            args.read.fetch_settings(timeout, retry_for)
+        },
+        promise: match (args.transaction.plan(send.acks, context.seed)?, args.not_idempotent) {
+            (Some(transactions), false) => Promise::Transactional(transactions),
+            (Some(_), true) => {
+                let what = "transactions are idempotent: leave --not-idempotent away";
+                return Err(ClientError::Usage(what.to_owned()));
+            }
+            (None, false) => Promise::Idempotent,
+            (None, true) => Promise::None,
+        },
         shape: args.write.shape(STAMP_BYTES)?,
         goal: args.write.goal(pattern.as_ref()),
         pattern,
@@ -148,11 +165,12 @@ fn put_findings(report: &mut Report, reading: &str, findings: &Findings) {
     report.put(format!("{reading}_corrupt"), findings.corrupt);
     report.put(format!("{reading}_foreign"), findings.foreign);
     report.put(format!("{reading}_offset_gaps"), findings.offset_gaps);
+    report.put(format!("{reading}_aborted"), findings.aborted);
     report.put(format!("{reading}_unacknowledged"), findings.unacknowledged);
 }
 
 async fn work(share: Share, tally: Rc<Tally>, plan: Plan) -> Result<Verified, ClientError> {
-    let cluster = Rc::new(Cluster::connect(&plan.bootstrap, plan.timeout).await?);
+    let cluster = Rc::new(Cluster::connect(&plan.access).await?);
     let topic = cluster.topic(&share.topic.name).await?;
     let starts = cluster.offsets(&topic.name, &share.partitions, LATEST).await?;
     let stop = Stop::of(plan.goal, &share);
@@ -167,7 +185,7 @@ async fn work(share: Share, tally: Rc<Tally>, plan: Plan) -> Result<Verified, Cl
     let alongside = reactor::spawn(Priority::Latency, "verify-alongside", reading.clone().read(ends.clone()));
 
     let counting = Counting { tally, latency: PRODUCE, done: Done::Acknowledged };
-    let lanes = Lanes::open(&cluster, &share, plan.send, plan.idempotence, counting).await?;
+    let lanes = Lanes::open(&cluster, &share, plan.send, plan.promise.clone(), counting).await?;
     let began = reactor::now();
     write(&lanes, &share, &plan, stop).await;
     let sent = lanes.finish().await?;
@@ -178,11 +196,14 @@ async fn work(share: Share, tally: Rc<Tally>, plan: Plan) -> Result<Verified, Cl
         Afterwards::Read => Some(reading.read(ends).await?),
         Afterwards::Skip => None,
     };
+    let committed_only = plan.fetch.isolation == Isolation::ReadCommitted;
     let finish = |checkers: HashMap<i32, Checker>| {
         let mut all = Findings::default();
         for (partition, checker) in checkers {
-            let acknowledged = sent.acknowledged.get(&partition).map(Vec::as_slice);
-            all.add(&checker.finish(acknowledged.unwrap_or_default()));
+            let of = |numbers: &Numbers| numbers.get(&partition).cloned().unwrap_or_default();
+            // Who reads what is not committed reads what is aborted.
+            let aborted = if committed_only { of(&sent.aborted) } else { Vec::new() };
+            all.add(&checker.finish(&of(&sent.acknowledged), &aborted));
         }
         all
     };
@@ -280,6 +301,7 @@ async fn read_leader(
         }
         for fetched in fetched {
             let Some(checker) = checkers.get_mut(&fetched.partition) else { continue };
+            fetched.hidden.into_iter().for_each(|offsets| checker.hide(offsets));
             for batch in &fetched.batches {
                 let corrupt = |error| {
                     ClientError::Corrupt(format!(

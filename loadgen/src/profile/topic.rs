@@ -5,7 +5,7 @@ use std::time::Duration;
 use reactor::Builder;
 use wire::kafka::ErrorCode;
 
-use crate::client::{ClientError, Cluster, TopicSpec};
+use crate::client::{Access, ClientError, Cluster, TopicSpec};
 
 /// Deleted topics are to free their disk at once, where a broker can be told so: points follow each other closely.
 const DELETE_AT_ONCE: (&str, &str) = ("file.delete.delay.ms", "0");
@@ -28,9 +28,9 @@ impl Topics {
         };
         let plain = spec.clone();
         spec.configs.push((DELETE_AT_ONCE.0.to_owned(), DELETE_AT_ONCE.1.to_owned()));
-        let (bootstrap, timeout) = (self.bootstrap.clone(), self.timeout);
+        let access = Access::plain(&self.bootstrap, self.timeout);
         let make = || async move {
-            let cluster = Cluster::connect(&bootstrap, timeout).await?;
+            let cluster = Cluster::connect(&access).await?;
             match cluster.ensure_topic(&spec).await {
                 Err(ClientError::Broker { code, .. }) if code == ErrorCode::InvalidConfig.code() => {
                     cluster.ensure_topic(&plain).await.map(drop)
@@ -42,8 +42,8 @@ impl Topics {
     }
 
     pub(crate) fn delete(&self, name: &str) -> Result<(), ClientError> {
-        let (bootstrap, timeout, name) = (self.bootstrap.clone(), self.timeout, name.to_owned());
-        let delete = || async move { Cluster::connect(&bootstrap, timeout).await?.delete_topic(&name).await };
+        let (access, name) = (Access::plain(&self.bootstrap, self.timeout), name.to_owned());
+        let delete = || async move { Cluster::connect(&access).await?.delete_topic(&name).await };
         Builder::new("profile-setup").run(delete).map_err(ClientError::no_reactor)?
     }
 }

@@ -4,6 +4,7 @@
 //! and refuses gaps, as far as a client that retries in order needs. Its [`Fault`]s are the planted bugs that `verify` must find.
 
 mod group;
+mod transactions;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{Read, Write};
@@ -13,16 +14,18 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use wire::kafka::add_partitions_to_txn::AddPartitionsToTxnRequest;
 use wire::kafka::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
 use wire::kafka::create_topics::{
     CreatableTopic, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
 };
 use wire::kafka::delete_topics::{DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse};
+use wire::kafka::end_txn::EndTxnRequest;
 use wire::kafka::fetch::{FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData};
 use wire::kafka::find_coordinator::FindCoordinatorRequest;
 use wire::kafka::header::RequestHeader;
 use wire::kafka::heartbeat::HeartbeatRequest;
-use wire::kafka::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use wire::kafka::init_producer_id::InitProducerIdRequest;
 use wire::kafka::join_group::JoinGroupRequest;
 use wire::kafka::leave_group::LeaveGroupRequest;
 use wire::kafka::list_offsets::{
@@ -38,6 +41,7 @@ use wire::kafka::sync_group::SyncGroupRequest;
 use wire::kafka::{ApiKey, Reader, Records, Request, Str, Uuid, frame};
 
 use group::Group;
+use transactions::{Marked, Transactions};
 
 /// What the broker does wrong, to the tenth batch unless said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,8 @@ pub(crate) enum Fault {
     LosesAnswers,
     /// Answers every seventh request with a retriable error, appending nothing.
     Refuses,
+    /// Does not tell readers which transactions were aborted.
+    HidesAborts,
 }
 
 struct Log {
@@ -67,6 +73,7 @@ struct Log {
     written: HashMap<(i64, i32), i64>,
     /// By producer.
     next_sequence: HashMap<i64, i32>,
+    marked: Marked,
 }
 
 struct State {
@@ -75,6 +82,7 @@ struct State {
     partitions: Vec<Log>,
     batches: u64,
     requests: u64,
+    transactions: Transactions,
 }
 
 /// A running broker; its threads end with the test.
@@ -90,7 +98,13 @@ impl Broker {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let topics = BTreeSet::new();
-        let state = Arc::new(Mutex::new(State { topics, partitions: Vec::new(), batches: 0, requests: 0 }));
+        let state = Arc::new(Mutex::new(State {
+            topics,
+            partitions: Vec::new(),
+            batches: 0,
+            requests: 0,
+            transactions: Transactions::default(),
+        }));
         let group = Arc::new(Group::default());
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -137,8 +151,16 @@ impl Call<'_> {
             ApiKey::Metadata => self.reply::<MetadataRequest>(&self.metadata(&self.request(reader))),
             ApiKey::CreateTopics => self.reply::<CreateTopicsRequest>(&self.create(&self.request(reader))),
             ApiKey::InitProducerId => {
-                let response = InitProducerIdResponse { producer_id: 77, ..Default::default() };
+                let response = self.state.lock().unwrap().init_producer(&self.request(reader));
                 self.reply::<InitProducerIdRequest>(&response)
+            }
+            ApiKey::AddPartitionsToTxn => {
+                let response = self.state.lock().unwrap().add_partitions(&self.request(reader));
+                self.reply::<AddPartitionsToTxnRequest>(&response)
+            }
+            ApiKey::EndTxn => {
+                let response = self.state.lock().unwrap().end_transaction(&self.request(reader));
+                self.reply::<EndTxnRequest>(&response)
             }
             ApiKey::ListOffsets => self.reply::<ListOffsetsRequest>(&self.offsets(&self.request(reader))),
             ApiKey::Produce => {
@@ -207,6 +229,7 @@ impl Call<'_> {
             held: None,
             written: HashMap::new(),
             next_sequence: HashMap::new(),
+            marked: Marked::default(),
         };
         state.partitions.resize_with(request.topics[0].num_partitions as usize, log);
         let mut outcome = |asked: &CreatableTopic| CreatableTopicResult {
@@ -236,6 +259,9 @@ impl Call<'_> {
             |asked: &wire::kafka::list_offsets::ListOffsetsPartition| ListOffsetsPartitionResponse {
                 partition_index: asked.partition_index,
                 offset: match asked.timestamp {
+                    -1 if request.isolation_level == 1 => {
+                        state.partitions[asked.partition_index as usize].last_stable()
+                    }
                     -1 => state.partitions[asked.partition_index as usize].next_offset,
                     _ => 0,
                 },
@@ -258,6 +284,9 @@ impl Call<'_> {
             let mut outcome = PartitionProduceResponse { index: data.index, ..Default::default() };
             if self.fault == Fault::Refuses && seventh {
                 outcome.error_code = 56;
+            } else if !state.is_in_order(data.index, data.records.as_ref().unwrap()) {
+                // INVALID_TXN_STATE
+                outcome.error_code = 48;
             } else {
                 match state.take(data.index, data.records.as_ref().unwrap(), self.fault) {
                     Some(base_offset) => outcome.base_offset = base_offset,
@@ -283,12 +312,17 @@ impl Call<'_> {
             let state = self.state.lock().unwrap();
             let log = &state.partitions[asked.partition as usize];
             let first = log.batches.partition_point(|(last_offset, _)| *last_offset < asked.fetch_offset);
-            let found: Vec<Bytes> =
-                log.batches[first..].iter().take(3).map(|(_, batch)| batch.clone()).collect();
+            let committed_only = request.isolation_level == 1;
+            let end = if committed_only { log.last_stable() } else { log.next_offset };
+            let shown = log.batches[first..].iter().take(3).take_while(|(last_offset, _)| *last_offset < end);
+            let found: Vec<Bytes> = shown.map(|(_, batch)| batch.clone()).collect();
             bytes += found.iter().map(Bytes::len).sum::<usize>();
             partitions.push(PartitionData {
                 partition_index: asked.partition,
                 high_watermark: log.next_offset,
+                last_stable_offset: log.last_stable(),
+                aborted_transactions: committed_only
+                    .then(|| log.aborted_from(asked.fetch_offset, self.fault)),
                 records: Records::Bytes(found),
                 ..PartitionData::default()
             });
@@ -323,6 +357,8 @@ fn api_versions() -> ApiVersionsResponse {
         spoken::<SyncGroupRequest>(),
         spoken::<HeartbeatRequest>(),
         spoken::<LeaveGroupRequest>(),
+        spoken::<AddPartitionsToTxnRequest>(),
+        spoken::<EndTxnRequest>(),
     ];
     ApiVersionsResponse { api_keys, ..ApiVersionsResponse::default() }
 }
@@ -378,6 +414,7 @@ impl Log {
         let header = BatchHeader::parse(bytes).unwrap();
         let mut placed = BytesMut::from(&bytes[..]);
         set_base_offset(&mut placed, self.next_offset);
+        self.note(&header, self.next_offset);
         self.next_offset += i64::from(header.record_count);
         self.batches.push((self.next_offset - 1, placed.freeze()));
     }
