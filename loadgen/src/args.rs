@@ -11,7 +11,6 @@ mod transaction;
 mod write;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -295,6 +294,8 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::CommandFactory;
     use wire::kafka::compression::Codec;
 

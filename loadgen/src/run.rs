@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use reactor::{Builder, Instant};
 
