@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod faults;
 pub mod figures;
+pub mod programs;
 pub mod records;
 
 use std::collections::BTreeSet;
