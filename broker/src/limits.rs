@@ -58,8 +58,10 @@ pub const THROTTLE_MAX: Duration = Duration::from_secs(10);
 pub const THROTTLE_STEP: Duration = Duration::from_millis(200);
 /// Lines about single connections that a shard writes to the log in a second.
 pub const CONNECTION_LINES_PER_SECOND: u32 = 10;
-/// Seconds between two looks for idle connections.
-pub const IDLE_SWEEP_SECONDS: u64 = 5;
+/// The longest time between two looks for idle connections,
+pub const IDLE_SWEEP_MAX: Duration = Duration::from_secs(5);
+/// and the shortest, when they may not be idle for long.
+pub const IDLE_SWEEP_MIN: Duration = Duration::from_millis(100);
 /// Seconds that a stopping shard waits for requests in flight before it closes their connections.
 pub const STOP_GRACE_SECONDS: u64 = 10;
 /// How often a partition of which reads fail says so.

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use support::Broker;
 use support::admin::Admin;
+use support::figures;
 use wire::kafka::api_versions::ApiVersionsRequest;
 use wire::kafka::batch_builder::{BatchBuilder, NewRecord};
 use wire::kafka::compression::Codec;
+use wire::kafka::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use wire::kafka::header::ResponseHeader;
 use wire::kafka::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use wire::kafka::{Message as _, Reader, Request, Str, frame};
@@ -105,6 +107,42 @@ fn connections_are_accepted_at_the_rate_that_is_set() {
     // A second's worth may come at once; the kernel spreads the rest unevenly over the shards.
     let taken = started.elapsed();
     assert!(taken > Duration::from_secs(2), "{taken:?}");
+}
+
+#[test]
+fn a_connection_that_says_nothing_for_too_long_is_closed_and_one_that_waits_is_not() {
+    let broker = Broker::spawn(&["connections.max.idle.ms=1000"]);
+    let topic = Admin::new(&broker).create("quiet", 1);
+    let (mut silent, mut lively, mut waiting) = (connect(&broker), connect(&broker), connect(&broker));
+    assert!(is_served(&mut silent) && is_served(&mut lively));
+    let began = Instant::now();
+    // A fetch that waits for longer than a connection may be idle: it is the broker that is silent.
+    let partitions = vec![FetchPartition { partition_max_bytes: 1 << 20, ..Default::default() }];
+    let topics = vec![FetchTopic { topic: Str::from(topic.as_str()), partitions, ..Default::default() }];
+    let fetch =
+        FetchRequest { max_wait_ms: 3000, min_bytes: 1, max_bytes: 1 << 20, topics, ..Default::default() };
+    let fetch =
+        std::thread::spawn(move || ask(&mut waiting, 11, &fetch).map(|answer| (answer, began.elapsed())));
+    let watch = std::thread::spawn(move || {
+        let read = silent.read(&mut [0; 4]);
+        (read, began.elapsed())
+    });
+    while began.elapsed() < Duration::from_secs(4) {
+        assert!(is_served(&mut lively), "it says something every now and then");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let (read, closed_after) = watch.join().unwrap();
+    assert_eq!(read.unwrap(), 0, "closed in order");
+    // Half as long again, and some time for a machine that is busy.
+    assert!((900..3500).contains(&closed_after.as_millis()), "{closed_after:?}");
+    let (answer, answered_after) = fetch.join().unwrap().expect("an answer");
+    assert_eq!(answer.responses[0].partitions[0].error_code, 0);
+    assert!(answered_after >= Duration::from_secs(3), "{answered_after:?}");
+    let idle = figures::samples(&broker, "corelane_connections_closed_total");
+    let idle: f64 = idle.iter().filter(|(labels, _)| labels.contains("\"idle\"")).map(|(_, n)| n).sum();
+    // The harness and its admin client had connections too.
+    assert!(idle >= 1.0, "{idle}");
+    assert!(broker.said().contains("idle connection closed"));
 }
 
 /// A connection with a request of a mebibyte that begins, and does not go on.

@@ -146,10 +146,12 @@ impl Connections {
     }
 }
 
-/// Looks for idle connections from time to time. Never ends.
+/// Looks for idle connections from time to time: one is closed when it was silent for half as long again, or 5 s longer than it
+/// may be. Never ends.
 pub async fn sweep(context: Rc<Context>, connections: Rc<Connections>, idle_max: Duration) {
+    let every = (idle_max / 2).clamp(limits::IDLE_SWEEP_MIN, limits::IDLE_SWEEP_MAX);
     loop {
-        reactor::sleep(Duration::from_secs(limits::IDLE_SWEEP_SECONDS)).await;
+        reactor::sleep(every).await;
         connections.close_idle(&context.shard, idle_max);
     }
 }
