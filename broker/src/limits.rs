@@ -25,7 +25,7 @@ pub const FRAME_COMPLETION_SLOTS: usize = 16;
 /// How long a step of a frame may take while others wait for the memory that the frame holds.
 pub const FRAME_STALL: Duration = Duration::from_secs(1);
 /// The same when much more memory is waited for than there is.
-pub const FRAME_STALL_MIN: Duration = Duration::from_millis(250);
+pub const FRAME_STALL_MIN: Duration = Duration::from_millis(100);
 /// Seconds within which a frame that has begun must go on arriving, by [`FRAME_RECEIVE_BYTES`] at least.
 pub const FRAME_PROGRESS_SECONDS: u64 = 60;
 /// Connections that a shard's listener may queue before they are accepted.
@@ -48,6 +48,8 @@ pub const SEND_BATCH_BYTES: usize = 1 << 20;
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 128 << 20;
 /// Bytes of records, decompressed, that are checked before it is looked whether others should have their turn.
 pub const CHECK_STEP_BYTES: usize = 32 << 10;
+/// The same of records that are compressed anew, which takes many times as long.
+pub const COMPRESS_STEP_BYTES: usize = 8 << 10;
 /// Bytes of records after which a check is a long one. A shard goes on with one of these at a time.
 pub const CHECK_LONG_BYTES: usize = 1 << 20;
 /// Clients with quotas of which a shard knows what they used; beyond, they share.
@@ -72,5 +74,9 @@ pub const STALL_TOLD_EVERY: Duration = Duration::from_secs(10);
 pub const STALL_TOLD_FROM: Duration = Duration::from_millis(5);
 /// Work on an answer, in bytes, before the clock is looked at, whether others should run.
 pub const ENCODE_STEP_BYTES: usize = 16 << 10;
+/// Bytes of a request that are decoded without a look at the clock.
+pub const DECODE_STEP_BYTES: usize = 16 << 10;
+/// Partitions of a request that are asked at a time, where each is asked by itself.
+pub const PARTITIONS_ASKED_AT_ONCE: usize = 128;
 /// Partitions of a request that are served before the clock is looked at.
 pub const PARTITIONS_STEP: u32 = 16;

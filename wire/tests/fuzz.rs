@@ -7,11 +7,16 @@ mod apis;
 
 use std::alloc::System;
 use std::fmt::Debug;
+use std::future::poll_fn;
+use std::mem::replace;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use apis::Repeat;
 use bytes::Bytes;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use wire::kafka::header::RequestHeader;
+use wire::kafka::message::Pace;
 use wire::kafka::sample::{Dice, Sample};
 use wire::kafka::{Message, Reader, Writer};
 
@@ -27,6 +32,30 @@ const SAMPLES: u64 = 8;
 const MUTATIONS: usize = 150;
 const RANDOM_FRAMES: usize = 150;
 
+/// Lets others run at every step.
+struct EveryStep;
+
+impl Pace for EveryStep {
+    fn is_due(&mut self, _: usize) -> bool {
+        true
+    }
+
+    async fn pause(&mut self) {
+        let mut paused = false;
+        poll_fn(|_| if replace(&mut paused, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+}
+
+/// Polls until it is done.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return output;
+        }
+    }
+}
+
 /// Decodes, and checks what must hold of any bytes.
 fn check<M: Message + PartialEq + Debug>(bytes: &Bytes, version: i16) -> bool {
     let mut r = Reader::new(bytes.clone());
@@ -35,7 +64,10 @@ fn check<M: Message + PartialEq + Debug>(bytes: &Bytes, version: i16) -> bool {
     let heap = region.change().bytes_allocated;
     let allowed = bytes.len() * HEAP_PER_BYTE + HEAP_SPARE;
     assert!(heap <= allowed, "{heap} bytes allocated for {} bytes: {bytes:?}", bytes.len());
+    let mut slow = Reader::new(bytes.clone());
+    assert_eq!(at_once(M::decode_paced(&mut slow, version, &mut EveryStep)), decoded, "paced: {bytes:?}");
     let Ok(message) = decoded else { return false };
+    assert_eq!(slow.left(), r.left(), "paced: {bytes:?}");
     let mut w = Writer::new();
     message.encode(&mut w, version);
     let again = M::decode(&mut Reader::new(w.finish().into_contiguous()), version);

@@ -55,6 +55,37 @@ fn a_count_that_the_bytes_left_cannot_hold_is_refused_before_anything_is_allocat
 }
 
 #[test]
+fn a_long_message_is_read_with_pauses() {
+    /// Counts how often others may run.
+    struct Pauses(usize, usize);
+    impl wire::kafka::message::Pace for Pauses {
+        fn is_due(&mut self, work: usize) -> bool {
+            self.0 += work;
+            self.0 >= 16 << 10
+        }
+
+        async fn pause(&mut self) {
+            *self = Pauses(0, self.1 + 1);
+        }
+    }
+    let names = 100_000;
+    let mut frame = i32::to_be_bytes(names).to_vec();
+    frame.resize(4 + 2 * names as usize, 0);
+    let mut pauses = Pauses(0, 0);
+    let mut r = Reader::new(frame.clone().into());
+    let read = {
+        let mut reading = std::pin::pin!(MetadataRequest::decode_paced(&mut r, 1, &mut pauses));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let std::task::Poll::Ready(read) = reading.as_mut().poll(&mut context) else {
+            panic!("nothing waits")
+        };
+        read
+    };
+    assert_eq!(read, decode(frame, 1));
+    assert!(pauses.1 > 300, "{} pauses", pauses.1);
+}
+
+#[test]
 fn a_message_of_too_many_elements_is_refused() {
     let names = 3 << 20;
     let mut frame = i32::to_be_bytes(names).to_vec();

@@ -9,7 +9,7 @@ use wire::kafka::error_code::ErrorCode;
 
 use super::partitions::{each, on_partition};
 use super::reply::Response;
-use super::table::answer;
+use super::table::answer_paced;
 use super::{Context, Incoming, Refusal};
 
 /// Answers a `DeleteRecords` request.
@@ -39,5 +39,5 @@ pub async fn handle(
         });
         topics.push(DeleteRecordsTopicResult { name: topic.name.clone(), partitions: results.await });
     }
-    answer(request, &DeleteRecordsResponse { topics, ..Default::default() })
+    answer_paced(request, &DeleteRecordsResponse { topics, ..Default::default() }).await
 }

@@ -11,7 +11,7 @@ use wire::kafka::list_offsets::{
 
 use super::partitions::{each, on_partition};
 use super::reply::Response;
-use super::table::answer;
+use super::table::answer_paced;
 use super::{Context, Incoming, Refusal};
 use crate::shard::partition::{Found, OffsetQuery};
 
@@ -40,7 +40,7 @@ pub async fn handle(
         let partitions = partitions.await;
         topics.push(ListOffsetsTopicResponse { name: topic.name.clone(), partitions });
     }
-    answer(request, &ListOffsetsResponse { topics, ..Default::default() })
+    answer_paced(request, &ListOffsetsResponse { topics, ..Default::default() }).await
 }
 
 async fn look_up(

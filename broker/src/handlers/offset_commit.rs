@@ -11,7 +11,7 @@ use wire::kafka::{ErrorCode, Str, Uuid};
 
 use super::groups::{ask, caller, code_of};
 use super::reply::Response;
-use super::table::answer;
+use super::table::answer_paced;
 use super::{Context, Incoming, Refusal};
 use crate::coordinator::Reply;
 
@@ -58,7 +58,7 @@ pub async fn handle(
         }
     }
     let topics = asked.into_iter().map(|topic| outcome(context, topic, by_id, &codes)).collect();
-    answer(request, &OffsetCommitResponse { topics, ..Default::default() })
+    answer_paced(request, &OffsetCommitResponse { topics, ..Default::default() }).await
 }
 
 fn key(name: &Str, id: Uuid, partition: i32, by_id: bool) -> (Str, Uuid, i32) {

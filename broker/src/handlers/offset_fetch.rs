@@ -11,7 +11,7 @@ use wire::kafka::offset_fetch::{
 
 use super::groups::with_host;
 use super::reply::Response;
-use super::table::answer;
+use super::table::answer_paced;
 use super::{Context, Incoming, Refusal};
 use crate::coordinator::{fetch_groups, fetch_response};
 
@@ -28,7 +28,7 @@ pub async fn handle(
     let groups = fetch_groups(version, body);
     let fetched = groups.into_iter().map(|group| fetch(context, group, version >= IDS_FROM));
     let fetched = join_all(fetched).await;
-    answer(request, &fetch_response(version, fetched))
+    answer_paced(request, &fetch_response(version, fetched)).await
 }
 
 async fn fetch(

@@ -9,7 +9,7 @@ use wire::kafka::offset_for_leader_epoch::{
 
 use super::partitions::{each, on_partition};
 use super::reply::Response;
-use super::table::answer;
+use super::table::answer_paced;
 use super::{Context, Incoming, Refusal};
 
 /// Answers an `OffsetForLeaderEpoch` request.
@@ -35,5 +35,5 @@ pub async fn handle(
         });
         topics.push(OffsetForLeaderTopicResult { topic: topic.topic.clone(), partitions: ends.await });
     }
-    answer(request, &OffsetForLeaderEpochResponse { topics, ..Default::default() })
+    answer_paced(request, &OffsetForLeaderEpochResponse { topics, ..Default::default() }).await
 }

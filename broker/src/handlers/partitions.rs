@@ -8,6 +8,7 @@ use wire::kafka::error_code::ErrorCode;
 use wire::kafka::{Str, Uuid};
 
 use super::Context;
+use crate::limits;
 use crate::shard::partition::Partition;
 
 /// Runs `work` on the owner of one partition.
@@ -32,10 +33,15 @@ where
         .unwrap_or(Err(ErrorCode::NotLeaderOrFollower))
 }
 
-/// Asks every partition of a topic in a request at once.
+/// Asks every partition of a topic in a request, many at once, and rests in between.
 pub async fn each<'a, P, T, Fut>(partitions: &'a [P], ask: impl Fn(&'a P) -> Fut) -> Vec<T>
 where
     Fut: Future<Output = T>,
 {
-    join_all(partitions.iter().map(ask)).await
+    let mut answers = Vec::with_capacity(partitions.len());
+    for some in partitions.chunks(limits::PARTITIONS_ASKED_AT_ONCE) {
+        answers.extend(join_all(some.iter().map(&ask)).await);
+        reactor::give_way().await;
+    }
+    answers
 }

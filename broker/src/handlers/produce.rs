@@ -10,18 +10,18 @@ use std::time::Duration;
 use async_channel::Receiver;
 use futures_channel::oneshot;
 use reactor::{Instant, Pace, Priority};
+use wire::kafka::ApiKey;
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::header::RequestHeader;
 use wire::kafka::produce::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest,
     ProduceResponse, TopicProduceResponse,
 };
-use wire::kafka::{ApiKey, Message};
 use wire::kafka::{Str, Uuid};
 
 use super::brokers::{Broker, Elsewhere, Leader};
 use super::reply::Response;
-use super::{Context, Incoming, Refusal, client_quotas};
+use super::{Context, Incoming, Refusal, client_quotas, table};
 use crate::config::store::RecordValidation;
 use crate::limits;
 use crate::metadata::client_quotas::Quota;
@@ -105,8 +105,7 @@ pub async fn begin(
 ) -> Result<(Option<ProduceReply>, Duration), Refusal> {
     let version = request.header.api_version;
     let bytes = request.body.left();
-    let body = ProduceRequest::decode(&mut request.body, version)
-        .map_err(|error| Refusal::Body(request.key, version, error))?;
+    let body: ProduceRequest = table::decode(&mut request).await?;
     let acks = Acks::from_wire(body.acks);
     let mut staging = Staging::new(context, acks);
     let mut topics = Vec::with_capacity(body.topic_data.len());

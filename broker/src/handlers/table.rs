@@ -14,6 +14,8 @@ use super::{
     find_coordinator, groups, init_producer_id, list_offsets, metadata, offset_commit, offset_fetch,
     offset_for_leader_epoch,
 };
+use crate::limits;
+use crate::shard::turn::Turn;
 
 /// One row: an API, the versions that are spoken, and whether `ApiVersions` names it.
 pub struct Row {
@@ -45,8 +47,7 @@ macro_rules! table {
                 return Ok(api_versions::unsupported(&request));
             }
             $(if request.key == <$request as Request>::API_KEY {
-                let body = <$request as Message>::decode(&mut request.body, version)
-                    .map_err(|error| Refusal::Body(request.key, version, error))?;
+                let body: $request = decode(&mut request).await?;
                 return $handler(context, &request, body).await;
             })+
             Err(Refusal::UnknownApi(request.key as i16))
@@ -83,6 +84,19 @@ table! {
     wire::kafka::alter_client_quotas::AlterClientQuotasRequest => client_quotas::alter,
     wire::kafka::describe_cluster::DescribeClusterRequest => describe_cluster::handle,
     wire::kafka::describe_topic_partitions::DescribeTopicPartitionsRequest => describe_topic_partitions::handle,
+}
+
+/// The body of a request. A long one is read with rests, in which others of the shard run.
+pub async fn decode<M: Message>(request: &mut Incoming) -> Result<M, Refusal> {
+    let version = request.header.api_version;
+    let decoded = if request.body.left() > limits::DECODE_STEP_BYTES {
+        let mut turn = Turn::default();
+        // In a box: the state of so deep a walk would else be part of every connection.
+        Box::pin(M::decode_paced(&mut request.body, version, &mut turn)).await
+    } else {
+        M::decode(&mut request.body, version)
+    };
+    decoded.map_err(|error| Refusal::Body(request.key, version, error))
 }
 
 /// All rows, in order of key.

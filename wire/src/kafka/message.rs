@@ -34,7 +34,7 @@ use super::api_key::ApiKey;
 use super::reader::{DecodeError, Reader};
 use super::writer::Writer;
 
-/// Lets others run in the middle of long work: who writes a long message shares a core with them.
+/// Lets others run in the middle of long work: who reads or writes a long message shares a core with them.
 pub trait Pace {
     /// A step of about so much work was made, in bytes: true when it is time for others.
     fn is_due(&mut self, work: usize) -> bool;
@@ -43,6 +43,9 @@ pub trait Pace {
     fn pause(&mut self) -> impl Future<Output = ()>;
 }
 
+/// The work of reading or writing one element of an array ([`Pace`]).
+pub(crate) const ELEMENT_BYTES: usize = 64;
+
 /// A message or a structure in one.
 pub trait Message: Sized + Default {
     /// How `version` is written.
@@ -50,6 +53,13 @@ pub trait Message: Sized + Default {
 
     /// Reads the fields that `version` has; the others get their defaults.
     fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError>;
+
+    /// [`decode`](Self::decode) with pauses.
+    fn decode_paced(
+        r: &mut Reader,
+        version: i16,
+        pace: &mut impl Pace,
+    ) -> impl Future<Output = Result<Self, DecodeError>>;
 
     /// Writes the fields that `version` has. A value that the version cannot carry is left out; it is a bug, unless the
     /// field is ignorable or has its default, and debug builds assert so.
@@ -93,6 +103,18 @@ pub trait Field: Sized {
     /// Writes the value.
     fn write(&self, w: &mut Writer, form: Form);
 
+    /// Whether a value may hold an array, and so be long.
+    const HOLDS_ARRAYS: bool = false;
+
+    /// Reads a value with pauses between the elements of long arrays.
+    fn read_paced(
+        r: &mut Reader,
+        form: Form,
+        _pace: &mut impl Pace,
+    ) -> impl Future<Output = Result<Self, DecodeError>> {
+        async move { Self::read(r, form) }
+    }
+
     /// Writes the value with pauses between the elements of long arrays.
     fn write_paced(&self, w: &mut Writer, form: Form, _pace: &mut impl Pace) -> impl Future<Output = ()> {
         async move { self.write(w, form) }
@@ -117,6 +139,14 @@ pub trait Field: Sized {
 pub trait Nullable: Field {
     /// Reads a value or a null.
     fn read_nullable(r: &mut Reader, form: Form) -> Result<Option<Self>, DecodeError>;
+    /// [`read_nullable`](Self::read_nullable) with pauses between the elements of long arrays.
+    fn read_nullable_paced(
+        r: &mut Reader,
+        form: Form,
+        _pace: &mut impl Pace,
+    ) -> impl Future<Output = Result<Option<Self>, DecodeError>> {
+        async move { Self::read_nullable(r, form) }
+    }
     /// Writes a value or a null.
     fn write_nullable(this: Option<&Self>, w: &mut Writer, form: Form);
 }
@@ -245,6 +275,14 @@ macro_rules! message_struct {
                 $crate::kafka::message::Field::read(r, Self::form(version))
             }
 
+            async fn decode_paced(
+                r: &mut $crate::kafka::reader::Reader,
+                version: i16,
+                pace: &mut impl $crate::kafka::message::Pace,
+            ) -> Result<Self, $crate::kafka::reader::DecodeError> {
+                <Self as $crate::kafka::message::Field>::read_paced(r, Self::form(version), pace).await
+            }
+
             fn encode(&self, w: &mut $crate::kafka::writer::Writer, version: i16) {
                 $crate::kafka::message::Field::write(self, w, Self::form(version));
             }
@@ -301,6 +339,43 @@ macro_rules! message_struct {
                         $(
                             if field_tag!($($spec)+) == Some(tag) && field_in!(form.version, $($spec)+) {
                                 $field = $crate::kafka::message::Field::read(r, form)?;
+                            } else
+                        )* {
+                            r.skip_rest();
+                        }
+                        r.leave_tag(outer)?;
+                    }
+                }
+                Ok(Self { $( $field, )* })
+            }
+
+            const HOLDS_ARRAYS: bool = false $( || <$ty as $crate::kafka::message::Field>::HOLDS_ARRAYS )*;
+
+            async fn read_paced(
+                r: &mut $crate::kafka::reader::Reader,
+                form: $crate::kafka::message::Form,
+                pace: &mut impl $crate::kafka::message::Pace,
+            ) -> Result<Self, $crate::kafka::reader::DecodeError> {
+                $(
+                    let mut $field: $ty = if field_tag!($($spec)+).is_none() && field_in!(form.version, $($spec)+) {
+                        let value = <$ty as $crate::kafka::message::Field>::read_paced(r, form, pace).await?;
+                        if form.version < field_null_from!($($spec)+) && $crate::kafka::message::Field::is_null(&value) {
+                            return Err($crate::kafka::reader::DecodeError::Null);
+                        }
+                        value
+                    } else {
+                        field_default!($ty $(= $default)?)
+                    };
+                )*
+                if form.flexible {
+                    for _ in 0..r.uvarint()? {
+                        if pace.is_due($crate::kafka::message::ELEMENT_BYTES) {
+                            pace.pause().await;
+                        }
+                        let (tag, outer) = r.enter_tag()?;
+                        $(
+                            if field_tag!($($spec)+) == Some(tag) && field_in!(form.version, $($spec)+) {
+                                $field = <$ty as $crate::kafka::message::Field>::read_paced(r, form, pace).await?;
                             } else
                         )* {
                             r.skip_rest();

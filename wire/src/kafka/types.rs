@@ -7,7 +7,7 @@ use std::ops::Deref;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::message::{Field, Form, Nullable, Pace};
+use super::message::{ELEMENT_BYTES, Field, Form, Nullable, Pace};
 use super::reader::{DecodeError, Reader};
 use super::writer::{Records, Writer};
 
@@ -312,10 +312,8 @@ impl Field for Records {
     }
 }
 
-/// Elements of an array that are written without a pause,
+/// Elements of an array that are written without a pause.
 const ELEMENTS_STEP: usize = 64;
-/// and the work of one ([`Pace`]).
-const ELEMENT_BYTES: usize = 64;
 
 impl<T: Field> Field for Vec<T> {
     fn inner_error_codes(&self, found: &mut impl FnMut(i16)) {
@@ -340,6 +338,12 @@ impl<T: Field> Field for Vec<T> {
         for element in self {
             element.write(w, form);
         }
+    }
+
+    const HOLDS_ARRAYS: bool = true;
+
+    async fn read_paced(r: &mut Reader, form: Form, pace: &mut impl Pace) -> Result<Self> {
+        Self::read_nullable_paced(r, form, pace).await?.ok_or(DecodeError::Null)
     }
 
     async fn write_paced(&self, w: &mut Writer, form: Form, pace: &mut impl Pace) {
@@ -376,6 +380,24 @@ impl<T: Field> Nullable for Vec<T> {
         Ok(Some(elements))
     }
 
+    async fn read_nullable_paced(r: &mut Reader, form: Form, pace: &mut impl Pace) -> Result<Option<Self>> {
+        let Some(count) = r.count(form.flexible, T::least_len(form), size_of::<T>())? else {
+            return Ok(None);
+        };
+        let mut elements = Self::with_capacity(count);
+        for _ in 0..count {
+            elements.push(if T::HOLDS_ARRAYS {
+                T::read_paced(r, form, pace).await?
+            } else {
+                T::read(r, form)?
+            });
+            if pace.is_due(ELEMENT_BYTES) {
+                pace.pause().await;
+            }
+        }
+        Ok(Some(elements))
+    }
+
     #[inline]
     fn write_nullable(this: Option<&Self>, w: &mut Writer, form: Form) {
         match this {
@@ -405,6 +427,12 @@ impl<T: Nullable> Field for Option<T> {
     #[inline]
     fn read(r: &mut Reader, form: Form) -> Result<Self> {
         T::read_nullable(r, form)
+    }
+
+    const HOLDS_ARRAYS: bool = T::HOLDS_ARRAYS;
+
+    async fn read_paced(r: &mut Reader, form: Form, pace: &mut impl Pace) -> Result<Self> {
+        T::read_nullable_paced(r, form, pace).await
     }
 
     #[inline]
