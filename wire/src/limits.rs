@@ -18,6 +18,13 @@ pub const RECORD_ERRORS_MAX: usize = 100;
 /// Bytes of output produced at a time by the codecs that have no blocks (gzip, zstd).
 pub const DECOMPRESSED_PIECE_BYTES: usize = 16 * 1024;
 
+/// A block of snappy or LZ4 that may become larger than this is decompressed in pieces, others in one go. Clients write blocks of
+/// 32 or 64 KiB, but for those that write one block a batch.
+pub const BLOCK_AT_ONCE_BYTES: usize = 256 * 1024;
+
+/// Bytes of output of one such piece.
+pub const BLOCK_PIECE_BYTES: usize = 64 * 1024;
+
 /// The largest window of a zstd frame that is accepted, as a power of two: that of `--ultra -22`, and of Java's default.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 

@@ -4,8 +4,8 @@
 //! that came, except that the topic's clock or codec may ask for others.
 
 use bytes::{Bytes, BytesMut};
-use reactor::sync::Semaphore;
-use wire::kafka::compression::{self, Codec};
+use reactor::sync::{Permit, Semaphore};
+use wire::kafka::compression::{Codec, Compressor, Decompressor};
 use wire::kafka::error_code::ErrorCode;
 use wire::kafka::record_batch::{self, Batch, BatchError, BatchHeader, HEADER_LEN, TimestampType};
 use wire::kafka::record_validation::{
@@ -97,30 +97,45 @@ pub async fn check(
         let message = "Transactions are not supported by this broker yet.";
         return Err(Rejection::new(ErrorCode::TransactionalIdAuthorizationFailed, message));
     }
+    let mut steps = LongWork::new(long);
     let accepted = match depth {
-        Depth::Records => check_records(&batch, &rules(config, now_ms), long).await,
+        Depth::Records => check_records(&batch, &rules(config, now_ms), &mut steps).await,
         Depth::Header => validate_header(&batch, &rules(config, now_ms)),
     };
     let accepted = accepted.map_err(refused)?;
-    let stored = stored_form(batch, codec, config, &accepted)?;
+    let stored = stored_form(batch, codec, config, &accepted, &mut steps).await?;
     Ok(checked(stored, config, now_ms))
 }
 
-async fn check_records(batch: &Batch, rules: &Rules, long: &Semaphore) -> Result<Accepted, Refusal> {
+async fn check_records(batch: &Batch, rules: &Rules, steps: &mut LongWork<'_>) -> Result<Accepted, Refusal> {
     let mut validation = Validation::new(batch, rules)?;
-    let mut permit = None;
-    let mut checked_bytes = 0;
     loop {
         if let Some(accepted) = validation.go_on(limits::CHECK_STEP_BYTES)? {
             return Ok(accepted);
         }
-        checked_bytes += limits::CHECK_STEP_BYTES;
-        if checked_bytes >= limits::CHECK_LONG_BYTES && permit.is_none() {
-            permit = Some(long.acquire(1).await);
+        steps.step(limits::CHECK_STEP_BYTES).await;
+    }
+}
+
+/// Work on the records of one batch, in steps. Others have their turn in between, and beyond some bytes a shard goes on with one
+/// such work at a time.
+struct LongWork<'a> {
+    long: &'a Semaphore,
+    permit: Option<Permit>,
+    done_bytes: usize,
+}
+
+impl<'a> LongWork<'a> {
+    fn new(long: &'a Semaphore) -> LongWork<'a> {
+        LongWork { long, permit: None, done_bytes: 0 }
+    }
+
+    async fn step(&mut self, bytes: usize) {
+        self.done_bytes += bytes;
+        if self.done_bytes >= limits::CHECK_LONG_BYTES && self.permit.is_none() {
+            self.permit = Some(self.long.acquire(1).await);
         }
-        if reactor::should_yield() {
-            reactor::yield_now().await;
-        }
+        reactor::give_way().await;
     }
 }
 
@@ -143,11 +158,12 @@ fn clock(config: &TopicConfig) -> TimestampType {
 }
 
 /// The bytes as the topic wants them: its clock, its codec.
-fn stored_form(
+async fn stored_form(
     batch: Batch,
     codec: Codec,
     config: &TopicConfig,
     accepted: &Accepted,
+    steps: &mut LongWork<'_>,
 ) -> Result<Batch, Rejection> {
     let (wanted, level) = match config.compression_type {
         CompressionType::Producer => (codec, None),
@@ -157,7 +173,9 @@ fn stored_form(
         CompressionType::Lz4 => (Codec::Lz4, None),
         CompressionType::Zstd => (Codec::Zstd, Some(config.compression_zstd_level)),
     };
-    let mut batch = if wanted == codec { batch } else { recompressed(&batch, wanted, level)? };
+    // In a box: few need its state, and it would else be part of every connection.
+    let mut batch =
+        if wanted == codec { batch } else { Box::pin(recompressed(&batch, wanted, level, steps)).await? };
     if accepted.must_restamp {
         let mut bytes = BytesMut::from(&batch.bytes[..]);
         record_batch::set_timestamps(&mut bytes, clock(config), accepted.max_timestamp);
@@ -168,13 +186,28 @@ fn stored_form(
 }
 
 /// The same records, compressed otherwise. Their encoding does not change, so they are not taken apart.
-fn recompressed(batch: &Batch, codec: Codec, level: Option<i32>) -> Result<Batch, Rejection> {
+async fn recompressed(
+    batch: &Batch,
+    codec: Codec,
+    level: Option<i32>,
+    steps: &mut LongWork<'_>,
+) -> Result<Batch, Rejection> {
     let records = &batch.bytes[HEADER_LEN..];
     let from = batch.header.codec().map_err(|error| malformed(&error))?;
-    let plain = compression::decompress(from, records, limits::DECOMPRESSED_BATCH_BYTES_MAX);
-    let mut bytes = vec![0; HEADER_LEN];
-    compression::compress(codec, level, &plain.map_err(|error| malformed(&error))?, &mut bytes)
+    let mut plain = Decompressor::new(from, records, limits::DECOMPRESSED_BATCH_BYTES_MAX)
         .map_err(|error| malformed(&error))?;
+    let mut stored = Compressor::new(codec, level, vec![0; HEADER_LEN]).map_err(|error| malformed(&error))?;
+    loop {
+        let piece = plain.fill().map_err(|error| malformed(&error))?;
+        let count = piece.len().min(limits::COMPRESS_STEP_BYTES);
+        if count == 0 {
+            break;
+        }
+        stored.write(&piece[..count]).map_err(|error| malformed(&error))?;
+        plain.consume(count);
+        steps.step(count).await;
+    }
+    let mut bytes = stored.finish().map_err(|error| malformed(&error))?;
     let mut header = batch.header;
     header.size = bytes.len();
     header.attributes = header.attributes.with_codec(codec);

@@ -108,9 +108,15 @@ pub fn lying(attacker: &mut Attacker) {
 
 /// The batch with other records, compressed, and a checksum that fits.
 fn sealed(like: &[u8], codec: Codec, records: &[u8]) -> Vec<u8> {
+    let mut compressed = Vec::new();
+    compress(codec, None, records, &mut compressed).unwrap();
+    with_compressed(like, codec, &compressed)
+}
+
+fn with_compressed(like: &[u8], codec: Codec, compressed: &[u8]) -> Vec<u8> {
     let mut header = BatchHeader::parse(like).unwrap();
     let mut bytes = vec![0; HEADER_LEN];
-    compress(codec, None, records, &mut bytes).unwrap();
+    bytes.extend_from_slice(compressed);
     header.size = bytes.len();
     header.attributes = header.attributes.with_codec(codec);
     bytes[..HEADER_LEN].copy_from_slice(&header.to_bytes());
@@ -123,6 +129,33 @@ fn zeros(codec: Codec, bytes: usize) -> Vec<u8> {
     let mut batch = BatchBuilder::new(codec);
     batch.push(&NewRecord { timestamp: 1, value: Some(&vec![0; bytes]), ..Default::default() });
     batch.build().unwrap().to_vec()
+}
+
+/// The same in a single raw block of snappy, as librdkafka writes it, of nothing but copies.
+fn zeros_in_one_block(bytes: usize) -> Vec<u8> {
+    const LITERAL: usize = 32;
+    const COPY: usize = 64;
+    let plain = zeros(Codec::None, bytes);
+    let records = &plain[HEADER_LEN..];
+    let copies = (records.len() - LITERAL) / COPY;
+    let mut block = Vec::new();
+    let mut left = records.len();
+    while left >= 0x80 {
+        block.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    block.push(left as u8);
+    let literal = |block: &mut Vec<u8>, bytes: &[u8]| {
+        block.push((bytes.len() as u8 - 1) << 2);
+        block.extend_from_slice(bytes);
+    };
+    literal(&mut block, &records[..LITERAL]);
+    // 64 bytes from one byte back.
+    block.extend([(COPY as u8 - 1) << 2 | 2, 1, 0].repeat(copies));
+    for rest in records[LITERAL + copies * COPY..].chunks(60) {
+        literal(&mut block, rest);
+    }
+    with_compressed(&plain, Codec::Snappy, &block)
 }
 
 /// A batch with as many of the smallest records as make so many bytes.
@@ -154,7 +187,7 @@ pub fn bombs_inside_limit(attacker: &mut Attacker) {
     static LARGE: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         let one = CODECS.map(|codec| zeros(codec, if codec == Codec::Snappy { 16 << 20 } else { 100 << 20 }));
         let many = CODECS.map(|codec| crumbs(codec, 4 << 20));
-        [one, many].concat()
+        [&one[..], &many[..], &[zeros_in_one_block(20 << 20)][..]].concat()
     });
     while attacker.goes_on() {
         let which = attacker.dice.below(LARGE.len());

@@ -3,7 +3,7 @@
 //! A compressed batch is a claim: a few hundred bytes may say that they are gigabytes. [`Decompressor`] therefore produces one
 //! piece at a time, into one buffer, and stops with [`BatchError::TooLarge`] at the limit that its caller sets. What it holds at
 //! once is bounded by the bytes that arrived: one block of LZ4 (at most 255 times its input, and 4 MiB) or snappy (at most 22
-//! times its input), one window of gzip (32 KiB), and of zstd what the frame header asks for (memory of the zstd library, touched
+//! times its input), of which a large one is done in pieces too, one window of gzip (32 KiB), and of zstd what the frame header asks for (memory of the zstd library, touched
 //! only as output fills it, at most 128 MiB of address space).
 //!
 //! Formats, as Kafka's clients write them:
@@ -16,18 +16,18 @@
 //!
 //! On output, [`compress`] writes what the Java client writes, which every client reads.
 
+mod block;
+mod compressor;
 mod lz4;
 mod snappy;
 mod zstd;
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use super::record_batch::BatchError;
 use crate::limits::DECOMPRESSED_PIECE_BYTES;
-
-/// Kafka's `compression.zstd.level` when none is set.
-const ZSTD_LEVEL_DEFAULT: i32 = 3;
+pub use compressor::Compressor;
 
 /// How the records of a batch are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,28 +91,9 @@ impl fmt::Display for Codec {
 /// # Errors
 /// [`BatchError::Compressed`] when the codec refuses the level.
 pub fn compress(codec: Codec, level: Option<i32>, input: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
-    match codec {
-        Codec::None => out.extend_from_slice(input),
-        Codec::Gzip => {
-            let level = match level.and_then(|level| u32::try_from(level).ok()) {
-                Some(level) => flate2::Compression::new(level.min(9)),
-                None => flate2::Compression::default(),
-            };
-            let mut encoder = flate2::write::GzEncoder::new(out, level);
-            encoder.write_all(input).and_then(|()| encoder.try_finish()).map_err(|e| broken(codec, &e))?;
-        }
-        Codec::Snappy => snappy::compress(input, out)?,
-        Codec::Lz4 => lz4::compress(input, out)?,
-        Codec::Zstd => {
-            let encoder = ::zstd::stream::write::Encoder::new(out, level.unwrap_or(ZSTD_LEVEL_DEFAULT));
-            encoder
-                .and_then(|mut encoder| {
-                    encoder.write_all(input)?;
-                    encoder.finish().map(drop)
-                })
-                .map_err(|e| broken(codec, &e))?;
-        }
-    }
+    let mut compressor = Compressor::new(codec, level, std::mem::take(out))?;
+    compressor.write(input)?;
+    *out = compressor.finish()?;
     Ok(())
 }
 
@@ -157,6 +138,12 @@ struct Piece {
 }
 
 impl Piece {
+    /// Puts these bytes at the start of the buffer; how many they are.
+    fn set(&mut self, bytes: &[u8]) -> usize {
+        self.room(bytes.len()).copy_from_slice(bytes);
+        bytes.len()
+    }
+
     /// Room for `len` bytes at the start of the buffer. Old contents are not cleared.
     fn room(&mut self, len: usize) -> &mut [u8] {
         if self.buffer.len() < len {
@@ -236,6 +223,8 @@ impl Stream<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     fn sample(len: usize) -> Vec<u8> {
@@ -250,6 +239,24 @@ mod tests {
                 let mut compressed = Vec::new();
                 compress(codec, None, &input, &mut compressed).unwrap();
                 assert_eq!(decompress(codec, &compressed, len).unwrap(), input, "{codec} {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_compressed_in_pieces_is_what_is_compressed_at_once() {
+        let input = sample(300_000);
+        for codec in Codec::ALL {
+            let mut at_once = vec![1, 2, 3];
+            compress(codec, None, &input, &mut at_once).unwrap();
+            for piece in [1, 1000, 65_537] {
+                let mut compressor = Compressor::new(codec, None, vec![1, 2, 3]).unwrap();
+                input.chunks(piece).for_each(|piece| compressor.write(piece).unwrap());
+                let stream = compressor.finish().unwrap();
+                assert!(stream.starts_with(&[1, 2, 3]), "behind what is there");
+                assert_eq!(decompress(codec, &stream[3..], input.len()).unwrap(), input, "{codec} {piece}");
+                // Where deflate ends its blocks depends on how its input comes.
+                assert!(codec == Codec::Gzip || stream == at_once, "{codec} {piece}");
             }
         }
     }

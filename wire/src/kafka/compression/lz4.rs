@@ -13,8 +13,10 @@ use std::hash::Hasher as _;
 use lz4_flex::block::{DecompressError, compress_into, decompress_into, get_maximum_output_size};
 use twox_hash::xxhash32::Hasher as Xxh32;
 
+use super::block::Block;
 use super::{Codec, Piece};
 use crate::kafka::record_batch::BatchError;
+use crate::limits::BLOCK_AT_ONCE_BYTES;
 
 const MAGIC: u32 = 0x184d_2204;
 const VERSION_MASK: u8 = 0xc0;
@@ -28,7 +30,7 @@ const STORED: u32 = 0x8000_0000;
 /// Bytes of output that one byte of an LZ4 block can stand for.
 const RATIO_MAX: usize = 255;
 /// Bytes of input in one block on output, and the BD byte that says so, as in Kafka's Java client.
-const BLOCK_BYTES: usize = 64 * 1024;
+pub(super) const BLOCK_BYTES: usize = 64 * 1024;
 const BLOCK_BYTES_ID: u8 = 0x40;
 
 fn broken(reason: &'static str) -> BatchError {
@@ -39,26 +41,33 @@ fn header_checksum(descriptor: &[u8]) -> u8 {
     (Xxh32::oneshot(0, descriptor) >> 8) as u8
 }
 
-pub(super) fn compress(input: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
+/// What a frame begins with.
+pub(super) fn begin(out: &mut Vec<u8>) {
     let descriptor = [VERSION | INDEPENDENT, BLOCK_BYTES_ID];
     out.extend_from_slice(&MAGIC.to_le_bytes());
     out.extend_from_slice(&descriptor);
     out.push(header_checksum(&descriptor));
-    for block in input.chunks(BLOCK_BYTES) {
-        let at = out.len();
-        out.resize(at + 4 + get_maximum_output_size(block.len()), 0);
-        let len = compress_into(block, &mut out[at + 4..]).map_err(|_| broken("cannot compress"))?;
-        let (len, word) = if len < block.len() {
-            (len, len as u32)
-        } else {
-            out[at + 4..at + 4 + block.len()].copy_from_slice(block);
-            (block.len(), block.len() as u32 | STORED)
-        };
-        out[at..at + 4].copy_from_slice(&word.to_le_bytes());
-        out.truncate(at + 4 + len);
-    }
-    out.extend_from_slice(&[0; 4]);
+}
+
+/// Appends up to [`BLOCK_BYTES`] as a block.
+pub(super) fn compress_block(block: &[u8], out: &mut Vec<u8>) -> Result<(), BatchError> {
+    let at = out.len();
+    out.resize(at + 4 + get_maximum_output_size(block.len()), 0);
+    let len = compress_into(block, &mut out[at + 4..]).map_err(|_| broken("cannot compress"))?;
+    let (len, word) = if len < block.len() {
+        (len, len as u32)
+    } else {
+        out[at + 4..at + 4 + block.len()].copy_from_slice(block);
+        (block.len(), block.len() as u32 | STORED)
+    };
+    out[at..at + 4].copy_from_slice(&word.to_le_bytes());
+    out.truncate(at + 4 + len);
     Ok(())
+}
+
+/// What a frame ends with.
+pub(super) fn end(out: &mut Vec<u8>) {
+    out.extend_from_slice(&[0; 4]);
 }
 
 /// A frame that is read block by block.
@@ -69,6 +78,8 @@ pub(super) struct Frame<'a> {
     content_left: Option<u64>,
     content_checksum: Option<Xxh32>,
     ended: bool,
+    /// A large block that has begun.
+    large: Option<Box<Block<'a>>>,
 }
 
 impl<'a> Frame<'a> {
@@ -106,23 +117,19 @@ impl<'a> Frame<'a> {
             content_left,
             content_checksum: (flags & CONTENT_CHECKSUM != 0).then(|| Xxh32::with_seed(0)),
             ended: false,
+            large: None,
         })
     }
 
     pub(super) fn next(&mut self, piece: &mut Piece, left: usize) -> Result<usize, BatchError> {
         while !self.ended {
-            let word = u32::from_le_bytes(take(&mut self.rest)?);
-            if word == 0 {
-                self.end()?;
+            let count = if let Some(block) = &mut self.large {
+                piece.set(block.next()?)
+            } else if let Some((block, stored)) = self.next_block()? {
+                self.begin(block, stored, piece, left)?
+            } else {
                 break;
-            }
-            let len = (word & !STORED) as usize;
-            let block = self.rest.get(..len).ok_or(broken("a block is cut"))?;
-            self.rest = &self.rest[len..];
-            if self.block_checksum && u32::from_le_bytes(take(&mut self.rest)?) != Xxh32::oneshot(0, block) {
-                return Err(broken("wrong block checksum"));
-            }
-            let count = self.block(block, word & STORED != 0, piece, left)?;
+            };
             if count > left {
                 return Ok(count);
             }
@@ -135,12 +142,35 @@ impl<'a> Frame<'a> {
             if count > 0 {
                 return Ok(count);
             }
+            self.large = self.large.take().filter(|block| !block.is_done());
         }
         Ok(0)
     }
 
-    /// One block into the buffer; a count above `left` when it is larger than that.
-    fn block(&self, block: &[u8], stored: bool, piece: &mut Piece, left: usize) -> Result<usize, BatchError> {
+    /// The bytes of the next block, and whether they are stored as they are; none at the end of the frame.
+    fn next_block(&mut self) -> Result<Option<(&'a [u8], bool)>, BatchError> {
+        let word = u32::from_le_bytes(take(&mut self.rest)?);
+        if word == 0 {
+            self.end()?;
+            return Ok(None);
+        }
+        let len = (word & !STORED) as usize;
+        let block = self.rest.get(..len).ok_or(broken("a block is cut"))?;
+        self.rest = &self.rest[len..];
+        if self.block_checksum && u32::from_le_bytes(take(&mut self.rest)?) != Xxh32::oneshot(0, block) {
+            return Err(broken("wrong block checksum"));
+        }
+        Ok(Some((block, word & STORED != 0)))
+    }
+
+    /// One block into the buffer, or nothing yet of a large one; a count above `left` when it is larger than that.
+    fn begin(
+        &mut self,
+        block: &'a [u8],
+        stored: bool,
+        piece: &mut Piece,
+        left: usize,
+    ) -> Result<usize, BatchError> {
         if stored {
             if block.len() > self.block_bytes_max {
                 return Err(broken("a block is too large"));
@@ -151,6 +181,10 @@ impl<'a> Frame<'a> {
             return Ok(block.len());
         }
         let most = self.block_bytes_max.min(block.len().saturating_mul(RATIO_MAX));
+        if most > BLOCK_AT_ONCE_BYTES {
+            self.large = Some(Box::new(Block::lz4(block, most)));
+            return Ok(0);
+        }
         let room = piece.room(most.min(left));
         match decompress_into(block, room) {
             Ok(count) => Ok(count),
