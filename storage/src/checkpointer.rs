@@ -40,13 +40,16 @@ pub(crate) enum Goal {
     Reclaim,
     /// Everything durable into segments; nothing is left to replay.
     Everything,
+    /// The same, but of so many logs that a stop does not take long: writing the few bytes of a quiet log costs a file and a folder
+    /// of its own. The others stay in the ring, where the next start finds them.
+    Stop,
 }
 
 /// Writes a checkpoint. Holds the store's maintenance turn.
 pub(crate) async fn checkpoint(inner: &Rc<StoreInner>, goal: Goal) -> Result<(), StorageError> {
     let durable = inner.commit.durable_sequence();
     let freed = match goal {
-        Goal::Everything => durable,
+        Goal::Everything | Goal::Stop => durable,
         Goal::Reclaim => {
             let closed = inner.commit.with_ring(ring::Ring::closed);
             match closed.get(closed.len().saturating_sub(1) / 2) {
@@ -153,9 +156,18 @@ async fn settle(
     again: &Again,
 ) -> Result<(), StorageError> {
     let extent = match goal {
-        Goal::Everything => Extent::Everything,
+        Goal::Everything | Goal::Stop => Extent::Everything,
         Goal::Reclaim => Extent::Blocks,
     };
+    if goal == Goal::Stop {
+        let needs_ring = {
+            let core = cell.core.borrow();
+            core.tail.needed(core.unsafe_from()).is_some()
+        };
+        if needs_ring && !again.may_write() {
+            return Ok(());
+        }
+    }
     write_back(inner, cell, extent, Sync::Yes).await?;
     let tight =
         inner.commit.with_ring(|ring| ring.free() < (4 * COMMIT_BYTES_MAX as u64).min(ring.total() / 8));
@@ -194,10 +206,16 @@ impl Again {
         Again { written_left: Cell::new(QUIET_WRITTEN_MAX), bytes_left: Cell::new(bytes) }
     }
 
+    /// Whether one more may be written.
+    fn may_write(&self) -> bool {
+        let left = self.written_left.get().checked_sub(1);
+        self.written_left.set(left.unwrap_or_default());
+        left.is_some()
+    }
+
     /// Whether the block of a log that was carried already is carried again; else it is written.
     fn may_carry(&self, bytes: u64) -> bool {
-        if let Some(left) = self.written_left.get().checked_sub(1) {
-            self.written_left.set(left);
+        if self.may_write() {
             return false;
         }
         match self.bytes_left.get().checked_sub(bytes) {

@@ -84,7 +84,8 @@ pub const SALVAGE_BYTES_MAX: u64 = 4 << 30;
 pub const UNLINKS_A_TURN: usize = 16;
 /// Logs that a loop over all of them looks at before it looks at the clock.
 pub const LOGS_STEP: u32 = 32;
-/// Quiet logs whose partial block one checkpoint writes; the others are carried again,
+/// Logs that are written when a store is closed; also quiet logs whose partial block one checkpoint writes; the others are carried
+/// again,
 pub const QUIET_WRITTEN_MAX: usize = 2048;
 /// within this part of the ring.
 pub const CARRIED_AGAIN_ONE_IN: u64 = 16;

@@ -199,7 +199,7 @@ pub(crate) async fn close(inner: &Rc<StoreInner>) -> Result<(), StorageError> {
     inner.commit.refuse();
     inner.commit.durable(inner.commit.staged()).await?;
     let _turn = inner.maintenance.acquire(1).await;
-    checkpoint(inner, Goal::Everything).await
+    checkpoint(inner, Goal::Stop).await
 }
 
 /// Calls `f` for every item, a bounded number at a time, until it breaks off; the first error is returned when all that

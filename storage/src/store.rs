@@ -374,8 +374,9 @@ impl Store {
         crate::maintenance::checkpoint_now(self.inner()).await
     }
 
-    /// Takes nothing any more, waits for what is staged, brings everything into segments, writes a checkpoint. The
-    /// store is unusable afterwards, also on an error; then the next start replays.
+    /// Takes nothing any more, waits for what is staged, brings everything into segments, writes a checkpoint. Of very many quiet
+    /// logs some stay in the commit log, so that this does not take long, and the next start replays them. The store is unusable
+    /// afterwards, also on an error; then the next start replays.
     pub async fn close(&self) -> Result<(), StorageError> {
         let inner = self.inner();
         let result = crate::maintenance::close(inner).await;

@@ -83,6 +83,41 @@ fn what_was_acknowledged_is_there_after_a_kill() {
 }
 
 #[test]
+fn a_close_writes_no_more_quiet_logs_than_a_stop_has_time_for_and_the_next_start_finds_the_others() {
+    let dir = folder();
+    let large = || StoreOptions {
+        commit_log_bytes: 32 << 20,
+        ring_first_file_bytes: 16 << 20,
+        ring_file_bytes: 16 << 20,
+        dirty_bytes: 16 << 20,
+        ..options(dir.path())
+    };
+    let (first, second) = (large(), large());
+    let logs = storage::limits::QUIET_WRITTEN_MAX as u64 + 300;
+    let specs = move || (1..=logs).map(spec).collect::<Vec<_>>();
+    run(move || async move {
+        let (store, _) = open(first, &specs()).await;
+        for id in 1..=logs {
+            let log = store.create_log(spec(id)).unwrap();
+            stage_admitted(&store, &log, &batch(&value(id, 100))).await;
+        }
+        store.close().await.unwrap();
+    });
+    let written = std::fs::read_dir(dir.path().join("topics")).unwrap().count();
+    assert_eq!(written, storage::limits::QUIET_WRITTEN_MAX);
+    run(move || async move {
+        let (store, report) = open(second, &specs()).await;
+        assert!(report.commits > 0, "{report:?}");
+        for id in 1..=logs {
+            let log = store.create_log(spec(id)).unwrap();
+            let all = read_all(&log, 5000).await;
+            assert_eq!(all.len(), 1, "log {id}");
+            assert!(contains(&all[0].1, &value(id, 100)));
+        }
+    });
+}
+
+#[test]
 fn what_was_acknowledged_is_there_after_a_clean_close_and_nothing_is_replayed() {
     let dir = folder();
     let (first, second) = (options(dir.path()), options(dir.path()));
