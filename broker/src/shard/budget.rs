@@ -8,7 +8,8 @@
 //! completion slots, with which it may go to its end: so frames that began cannot wait for one another for ever.
 //!
 //! While others wait, a frame that has begun must arrive by a step a second ([`limits::FRAME_STALL`]), and in less when more
-//! is waited for than there is, or a queue of frames that stand still would take a second each; the connections whose
+//! is waited for than there is, or a queue of frames that stand still would take a second each (while others wait a step is a
+//! small one, so that this asks for less than a megabyte a second of whoever is slow); the connections whose
 //! frames have stood still for longest are closed until there is room for those who wait. A slow client is told from a
 //! hostile one by nothing else: without want of memory both may take their time.
 
@@ -274,7 +275,10 @@ impl Share {
             }
         }
         self.reader.awaited.set(Some(reactor::now()));
-        (charge.paid - have).min(limits::FRAME_RECEIVE_BYTES)
+        // While others wait, it is seen sooner whether this one goes on.
+        let contended = self.budget.waiters.get() > 0;
+        let most = if contended { limits::FRAME_STEP_BYTES } else { limits::FRAME_RECEIVE_BYTES };
+        (charge.paid - have).min(most)
     }
 
     /// The frame is there, or will never be: what it was charged with is no longer this connection's to give back.
