@@ -28,11 +28,22 @@ pub(crate) struct ColdIndexes {
     pub(crate) times: TimeIndex,
 }
 
+/// How a segment's file is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// Through the page cache, sent by the kernel, which reads ahead.
+    Send,
+    /// Through the page cache, a header here and there: the kernel would read megabytes ahead for it, and commits wait
+    /// behind them.
+    Walk,
+    /// Past the page cache.
+    Direct,
+}
+
 #[derive(Default)]
 struct Entry {
-    file: Option<File>,
-    /// Opened past the page cache.
-    direct: Option<File>,
+    /// By [`Way`].
+    files: [Option<File>; 3],
     indexes: Option<Rc<ColdIndexes>>,
     /// The indexes were made from the batches in this life.
     rebuilt: bool,
@@ -63,31 +74,20 @@ impl ColdSegments {
         Self { state: RefCell::default() }
     }
 
-    /// The buffered file of a segment.
-    pub(crate) async fn file(&self, log: &Log, base: SegmentBase) -> Result<File, StorageError> {
+    /// The file of a segment, opened in one of the ways.
+    pub(crate) async fn file(&self, log: &Log, base: SegmentBase, way: Way) -> Result<File, StorageError> {
         let key = (log.cell.id, base);
-        if let Some(file) = self.state.borrow_mut().touch(key).and_then(|entry| entry.file.clone()) {
+        let opened = self.state.borrow_mut().touch(key).and_then(|entry| entry.files[way as usize].clone());
+        if let Some(file) = opened {
             return Ok(file);
         }
         let path = segment_path(&log.store.log_dir(key.0, &log.name()), base, "log");
-        let options = OpenOptions::new().read(true);
+        let options = OpenOptions::new().read(true).direct(way == Way::Direct);
         let file = File::open(&path, &options).await.map_err(StorageError::io("open", &path))?;
-        // The kernel would read megabytes ahead, and commits would wait behind them.
-        file.no_read_ahead();
-        self.state.borrow_mut().entry(key).file = Some(file.clone());
-        Ok(file)
-    }
-
-    /// The file of a segment, past the page cache.
-    pub(crate) async fn direct_file(&self, log: &Log, base: SegmentBase) -> Result<File, StorageError> {
-        let key = (log.cell.id, base);
-        if let Some(file) = self.state.borrow_mut().touch(key).and_then(|entry| entry.direct.clone()) {
-            return Ok(file);
+        if way == Way::Walk {
+            file.no_read_ahead();
         }
-        let path = segment_path(&log.store.log_dir(key.0, &log.name()), base, "log");
-        let options = OpenOptions::new().read(true).direct(true);
-        let file = File::open(&path, &options).await.map_err(StorageError::io("open", &path))?;
-        self.state.borrow_mut().entry(key).direct = Some(file.clone());
+        self.state.borrow_mut().entry(key).files[way as usize] = Some(file.clone());
         Ok(file)
     }
 

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use reactor::{File, SharedFile};
 
-use crate::cold_segments::ColdIndexes;
+use crate::cold_segments::{ColdIndexes, Way};
 use crate::error::{ReadError, StorageError};
 use crate::first_read;
 use crate::limits::CHECK_BYTES;
@@ -154,7 +154,7 @@ pub(crate) async fn read(
             return not_shown_yet(log, &mut reader, position, header.base_offset, generation).await;
         }
         let found = Found { base, position, size: header.size as u64, limit };
-        let file = match log.store.cold.file(log, base).await {
+        let file = match log.store.cold.file(log, base, Way::Send).await {
             Ok(file) => Some(file),
             Err(_) if has_left(log, from) => continue,
             Err(StorageError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => None,

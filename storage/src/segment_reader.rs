@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use reactor::File;
 use wire::kafka::record_batch::{BatchHeader, HEADER_LEN};
 
-use crate::cold_segments::segment_path;
+use crate::cold_segments::{Way, segment_path};
 use crate::error::StorageError;
 use crate::limits::{BATCH_BYTES_MAX, WALK_BYTES};
 use crate::log::Log;
@@ -115,7 +115,7 @@ impl<'a> SegmentReader<'a> {
 
     /// The segment's file past the page cache.
     pub(crate) async fn direct_file(&self) -> Result<File, StorageError> {
-        self.log.store.cold.direct_file(self.log, self.base).await
+        self.log.store.cold.file(self.log, self.base, Way::Direct).await
     }
 
     /// Up to where the batches from `position` on were found right in this life.
@@ -177,7 +177,7 @@ impl<'a> SegmentReader<'a> {
         }
         let file = match &self.file {
             Some(file) => file.clone(),
-            None => self.log.store.cold.file(self.log, self.base).await?,
+            None => self.log.store.cold.file(self.log, self.base, Way::Walk).await?,
         };
         self.file = Some(file.clone());
         let length = (end - position) as usize;
