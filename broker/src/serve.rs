@@ -73,6 +73,10 @@ fn start(loaded: Loaded) -> Result<(Broker, BrokerConfig), String> {
     }
     // Before any thread: a thread without the mask would take the signal and end the process.
     signal::block().map_err(|error| format!("cannot mask signals: {error}"))?;
+    // What there is not enough of is said when it is missed, by the accept or the partition that misses it.
+    if let Err(error) = reactor::process::raise_descriptor_limit() {
+        warn!(%error, "the limit of open files stays as it is");
+    }
     let broker = Broker::start(loaded.config.clone()).map_err(|error| error.to_string())?;
     Ok((broker, loaded.config))
 }

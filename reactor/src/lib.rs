@@ -43,6 +43,7 @@ pub mod fs;
 pub mod limits;
 mod net;
 pub mod planted;
+pub mod process;
 mod ring;
 pub mod signal;
 #[cfg(feature = "simulator")]

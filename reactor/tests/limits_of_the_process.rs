@@ -25,6 +25,14 @@ fn limit(resource: libc::__rlimit_resource_t, value: libc::rlim_t) -> libc::rlim
 fn short_writes_and_missing_descriptors_are_errors() {
     a_write_cut_short_is_an_error_and_its_sync_is_not_believed();
     accepting_goes_on_when_descriptors_are_free_again();
+    the_soft_limit_of_descriptors_is_raised_to_the_hard_one();
+}
+
+fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
+    let before = limit(libc::RLIMIT_NOFILE, 64);
+    let raised = reactor::process::raise_descriptor_limit().unwrap();
+    assert!(raised >= before && raised > 64);
+    assert_eq!(limit(libc::RLIMIT_NOFILE, before), raised);
 }
 
 fn a_write_cut_short_is_an_error_and_its_sync_is_not_believed() {
