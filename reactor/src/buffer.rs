@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::executor;
 use crate::limits::{BUFFER_ALIGNMENT, FIXED_BUFFER_BYTES};
-use crate::ring::fixed::Chunk;
+use crate::ring::fixed::{Chunk, Taken, Use};
 
 /// An empty buffer whose memory starts at a multiple of [`BUFFER_ALIGNMENT`], as `O_DIRECT` needs it. Pieces split off at
 /// multiples of the alignment are aligned too.
@@ -48,23 +48,37 @@ pub(crate) enum Memory {
 }
 
 /// An empty buffer of [`FIXED_BUFFER_BYTES`] for writing: registered with the reactor's ring, which makes writes from it
-/// cheaper, or in plain memory when all of those are taken.
+/// cheaper, or in plain memory when all of those are taken. Waits only while the kernel gives it its pages.
 ///
 /// # Panics
 /// Outside a reactor.
-pub fn fixed_buffer() -> FixedBuffer {
-    let memory = executor::with(|reactor| reactor.driver().take_fixed());
+pub async fn fixed_buffer() -> FixedBuffer {
+    let memory = take(Use::Writing).await;
     FixedBuffer { memory: memory.unwrap_or_else(|| Memory::Plain(aligned(FIXED_BUFFER_BYTES))), length: 0 }
 }
 
 /// An empty buffer of [`READ_BUFFER_BYTES`](crate::limits::READ_BUFFER_BYTES) for reading; `None` when all
-/// [`READ_BUFFERS`](crate::limits::READ_BUFFERS) of the reactor are taken: their number bounds what readers hold.
+/// [`READ_BUFFERS`](crate::limits::READ_BUFFERS) of the reactor are taken: their number bounds what readers hold. Waits only
+/// while the kernel gives it its pages.
 ///
 /// # Panics
 /// Outside a reactor.
-pub fn read_buffer() -> Option<FixedBuffer> {
-    let memory = executor::with(|reactor| reactor.driver().take_reading())?;
-    Some(FixedBuffer { memory, length: 0 })
+pub async fn read_buffer() -> Option<FixedBuffer> {
+    Some(FixedBuffer { memory: take(Use::Reading).await?, length: 0 })
+}
+
+async fn take(of: Use) -> Option<Memory> {
+    loop {
+        match executor::with(|reactor| reactor.driver().take(of)) {
+            Taken::Memory(memory) => return Some(memory),
+            Taken::None => return None,
+            Taken::After(touching, chunks) => {
+                // If the kernel cannot do it beforehand (before Linux 5.14), the first operation on them will.
+                touching.await;
+                executor::with(|reactor| reactor.driver().touched(of, chunks));
+            }
+        }
+    }
 }
 
 impl FixedBuffer {

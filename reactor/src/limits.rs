@@ -53,7 +53,7 @@ pub const KERNEL_WORKERS: [u32; 2] = [8, 8];
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 /// Size of one registered buffer in bytes.
 pub const FIXED_BUFFER_BYTES: usize = 1 << 20;
-/// Registered buffers of a reactor, at most 64. All their pages are locked when the first is asked for.
+/// Registered buffers of a reactor, at most 64. Their pages are locked when the first is asked for.
 pub const FIXED_BUFFERS: u32 = 4;
 /// Size of one buffer for reading in bytes: reads of this size keep commits beside them waiting for least, see decision 0007.
 pub const READ_BUFFER_BYTES: usize = 256 << 10;

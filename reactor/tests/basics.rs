@@ -327,6 +327,14 @@ fn the_cores_that_a_thread_may_run_on_are_those_it_was_left() {
     assert_eq!(left.join().unwrap(), [last]);
 }
 
+async fn fixed_buffers(count: u32) -> Vec<reactor::FixedBuffer> {
+    let mut buffers = Vec::new();
+    for _ in 0..count {
+        buffers.push(reactor::fixed_buffer().await);
+    }
+    buffers
+}
+
 #[test]
 fn registered_buffers_are_written_read_and_used_again() {
     use reactor::limits::{FIXED_BUFFER_BYTES, FIXED_BUFFERS};
@@ -335,9 +343,9 @@ fn registered_buffers_are_written_read_and_used_again() {
     on_reactor(move || async move {
         let options = OpenOptions::new().read(true).write(true).create(true);
         let file = File::open(&path, &options).await.unwrap();
-        let registered = reactor::fixed_buffer().is_chunk();
+        let registered = reactor::fixed_buffer().await.is_chunk();
         for round in 0..40u8 {
-            let mut buffers: Vec<_> = (0..3).map(|_| reactor::fixed_buffer()).collect();
+            let mut buffers = fixed_buffers(3).await;
             assert!(buffers.iter().all(|buffer| buffer.is_chunk() == registered && buffer.is_empty()));
             let mut buffer = buffers.pop().unwrap();
             buffer.extend_from_slice(&support::pattern(5000));
@@ -354,8 +362,8 @@ fn registered_buffers_are_written_read_and_used_again() {
             assert!(back[4..4100] == data[4096..] && back[4100..] == data[..]);
         }
         // When all are taken the next is plain memory, and does the same.
-        let taken: Vec<_> = (0..FIXED_BUFFERS).map(|_| reactor::fixed_buffer()).collect();
-        let mut plain = reactor::fixed_buffer();
+        let taken = fixed_buffers(FIXED_BUFFERS).await;
+        let mut plain = reactor::fixed_buffer().await;
         assert!(!plain.is_chunk());
         plain.resize(100, 9);
         let (count, plain) = file.read_fixed(plain, 50, 0).await;
@@ -364,7 +372,7 @@ fn registered_buffers_are_written_read_and_used_again() {
         // Memory may be given back elsewhere, and after the reactor's end.
         let frozen: Vec<_> = taken.into_iter().map(reactor::FixedBuffer::freeze).collect();
         std::thread::spawn(move || drop(frozen)).join().unwrap();
-        assert_eq!(reactor::fixed_buffer().is_chunk(), registered);
+        assert_eq!(reactor::fixed_buffer().await.is_chunk(), registered);
     });
 }
 
@@ -377,7 +385,7 @@ fn buffers_for_reading_are_bounded_and_come_back() {
     on_reactor(move || async move {
         let file = File::open(&path, &OpenOptions::new().read(true).direct(true)).await.unwrap();
         let mut held = Vec::new();
-        while let Some(buffer) = reactor::read_buffer() {
+        while let Some(buffer) = reactor::read_buffer().await {
             assert_eq!(buffer.remaining(), READ_BUFFER_BYTES);
             held.push(buffer);
         }
@@ -391,9 +399,9 @@ fn buffers_for_reading_are_bounded_and_come_back() {
         );
         let slice = bytes.slice(100..200);
         drop(bytes);
-        assert!(reactor::read_buffer().is_none(), "a slice holds its buffer");
+        assert!(reactor::read_buffer().await.is_none(), "a slice holds its buffer");
         std::thread::spawn(move || drop(slice)).join().unwrap();
-        assert!(reactor::read_buffer().is_some());
+        assert!(reactor::read_buffer().await.is_some());
     });
 }
 

@@ -50,8 +50,10 @@ pub(crate) async fn read(
             }
             Batch::Cut => break true,
             Batch::More => {
-                let buffer = reactor::read_buffer().filter(|_| rope.buffers.len() < FIRST_READ_BUFFERS_MAX);
-                let Some(buffer) = buffer else { break false };
+                if rope.buffers.len() == FIRST_READ_BUFFERS_MAX {
+                    break false;
+                }
+                let Some(buffer) = reactor::read_buffer().await else { break false };
                 let from = rope.begin + rope.length as u64;
                 let left = (range.end - from).next_multiple_of(BLOCK);
                 let wanted = buffer.remaining().min(left as usize);

@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use reactor::planted::{Planted, planted};
-use reactor::{File, OpenOptions};
+use reactor::{File, FixedBuffer, OpenOptions};
 
 use crate::cold_segments::segment_path;
 use crate::error::StorageError;
@@ -227,7 +227,8 @@ async fn write_blocks(
             Some(length) => read_start(file, path, from, length).await?,
             None => Bytes::new(),
         };
-        let Some(buffer) = fill(cell, job.base, from..to, &block) else {
+        let buffer = reactor::fixed_buffer().await;
+        let Some(buffer) = fill(buffer, cell, job.base, from..to, &block) else {
             // The segment went, or its bytes did: the log was deleted or its start moved.
             return if still_needed(cell, job.base) {
                 Err(StorageError::corrupt(path, format!("bytes at {from} are not in memory")))
@@ -272,10 +273,15 @@ async fn read_start(file: &File, path: &Path, from: u64, length: usize) -> Resul
 }
 
 /// An aligned copy of a range, padded with zeros; `None` when memory does not have all of it.
-fn fill(cell: &LogCell, base: SegmentBase, range: std::ops::Range<u64>, start: &[u8]) -> Option<Bytes> {
+fn fill(
+    mut buffer: FixedBuffer,
+    cell: &LogCell,
+    base: SegmentBase,
+    range: std::ops::Range<u64>,
+    start: &[u8],
+) -> Option<Bytes> {
     let core = cell.core.borrow();
     let length = (range.end - range.start) as usize;
-    let mut buffer = reactor::fixed_buffer();
     buffer.extend_from_slice(&start[..start.len().min(length)]);
     let parts = core.memory(base, range.start + buffer.len() as u64, range.end);
     for part in parts {

@@ -1,20 +1,26 @@
 //! A reactor's own buffers for files: regions of memory cut into equal chunks, used again and again.
 //!
 //! The region for writing is registered: its pages are held by the kernel once for all, instead of at each operation. A write
-//! of 1 MiB costs a third less CPU time from it, one of 4 KiB about a twentieth. It is registered when first asked for. The
-//! kernel may refuse (the user's limit of locked memory): then, and when all chunks are taken, callers get plain aligned
-//! memory, and nothing else changes.
+//! of 1 MiB costs a third less CPU time from it, one of 4 KiB about a twentieth. The kernel may refuse (the user's limit of
+//! locked memory), and nothing else changes.
 //!
 //! The region for reading is a bound: what is read into it may be held by slow readers, so there is no more when all chunks
-//! are taken. Its pages are given out by the kernel as they are touched, and stay.
+//! are taken.
+//!
+//! Pages come when chunks are first asked for, and stay. A kernel worker clears them, which takes 1 to 5 ms a huge page on a
+//! virtual machine: left to the first operation on them, they would hold the reactor for as long.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::io;
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use io_uring::opcode;
+
 use super::Driver;
+use super::ops::{Keep, Op};
 use crate::buffer::Memory;
 use crate::limits::{FIXED_BUFFER_BYTES, FIXED_BUFFERS, READ_BUFFER_BYTES, READ_BUFFERS};
 
@@ -34,7 +40,7 @@ pub(crate) struct Region {
     mapped: NonNull<u8>,
     /// Within what is mapped, at a multiple of the size of a huge page.
     memory: NonNull<u8>,
-    /// One bit for each chunk that nobody has.
+    /// One bit for each chunk that nobody has and whose pages are there.
     free: AtomicU64,
 }
 
@@ -61,8 +67,7 @@ impl Region {
         let memory = unsafe { mapped.add(ahead) };
         // SAFETY: advice about memory mapped above; that it is not taken (no huge page is free) changes nothing.
         unsafe { libc::madvise(memory.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
-        let all = u64::MAX >> (64 - chunks);
-        Ok(Self { chunk_bytes, chunks, mapped, memory, free: AtomicU64::new(all) })
+        Ok(Self { chunk_bytes, chunks, mapped, memory, free: AtomicU64::new(0) })
     }
 
     fn bytes(&self) -> usize {
@@ -129,37 +134,115 @@ impl Drop for Chunk {
     }
 }
 
-/// The regions of one ring, when they were first asked for.
+/// Which of a reactor's regions.
+#[derive(Clone, Copy)]
+pub(crate) enum Use {
+    Writing,
+    Reading,
+}
+
+/// What asking for a chunk gives.
+pub(crate) enum Taken {
+    Memory(Memory),
+    /// All are taken, or the kernel gives no memory for them.
+    None,
+    /// There may be one when the operation has ended and [`Driver::touched`] was told that so many chunks have pages.
+    After(Op, u32),
+}
+
+/// A region, made when it is first asked for.
 #[derive(Default)]
-pub(crate) struct FixedBuffers {
+struct Pool {
     /// `None` inside: the kernel has refused.
     region: OnceCell<Option<Arc<Region>>>,
-    reading: OnceCell<Option<Arc<Region>>>,
+    /// Chunks, from the first, that have their pages.
+    touched: Cell<u32>,
+}
+
+/// The regions of one ring.
+#[derive(Default)]
+pub(crate) struct FixedBuffers {
+    writing: Pool,
+    reading: Pool,
+    /// Whether the region for writing is registered, when that was tried.
+    registered: OnceCell<bool>,
+}
+
+impl FixedBuffers {
+    fn pool(&self, of: Use) -> &Pool {
+        match of {
+            Use::Writing => &self.writing,
+            Use::Reading => &self.reading,
+        }
+    }
 }
 
 impl Driver {
-    /// A registered chunk, unless there is none.
-    pub(crate) fn take_fixed(&self) -> Option<Memory> {
-        self.fixed.region.get_or_init(|| self.register_region().ok()).as_ref()?.take().map(Memory::Chunk)
+    /// A chunk, unless there is none.
+    pub(crate) fn take(&self, of: Use) -> Taken {
+        let (bytes, chunks, at_once) = match of {
+            Use::Writing => (FIXED_BUFFER_BYTES, FIXED_BUFFERS, FIXED_BUFFERS),
+            Use::Reading => (READ_BUFFER_BYTES, READ_BUFFERS, (HUGE_PAGE_BYTES / READ_BUFFER_BYTES) as u32),
+        };
+        let pool = self.fixed.pool(of);
+        let region = pool.region.get_or_init(|| Region::new(bytes, chunks).ok().map(Arc::new));
+        let Some(region) = region else { return Taken::None };
+        if let Some(chunk) = region.take() {
+            return Taken::Memory(Memory::Chunk(chunk));
+        }
+        let touched = pool.touched.get();
+        if touched == chunks {
+            return Taken::None;
+        }
+        let end = chunks.min(touched + at_once);
+        Taken::After(self.touch(region, touched..end), end)
     }
 
-    /// A chunk for reading, unless all are taken.
-    pub(crate) fn take_reading(&self) -> Option<Memory> {
-        let region = || Region::new(READ_BUFFER_BYTES, READ_BUFFERS).ok().map(Arc::new);
-        self.fixed.reading.get_or_init(region).as_ref()?.take().map(Memory::Chunk)
+    /// Has pages given to a range of chunks.
+    fn touch(&self, region: &Arc<Region>, chunks: Range<u32>) -> Op {
+        let (offset, length) =
+            (chunks.start as usize * region.chunk_bytes, chunks.len() * region.chunk_bytes);
+        // SAFETY: the range is within the mapping.
+        let place = unsafe { region.memory.add(offset) };
+        let entry = opcode::Madvise::new(
+            place.as_ptr().cast_const().cast(),
+            length as libc::off_t,
+            libc::MADV_POPULATE_WRITE,
+        );
+        // SAFETY: the slot keeps the region; giving it pages changes no byte.
+        unsafe { self.start(entry.build(), Keep::Region(region.clone())) }
     }
 
-    fn register_region(&self) -> io::Result<Arc<Region>> {
-        let region = Arc::new(Region::new(FIXED_BUFFER_BYTES, FIXED_BUFFERS)?);
+    /// These first chunks have their pages, or the kernel knows no way to give them beforehand.
+    pub(crate) fn touched(&self, of: Use, chunks: u32) {
+        let pool = self.fixed.pool(of);
+        let Some(Some(region)) = pool.region.get() else { return };
+        let before = pool.touched.get();
+        if before >= chunks {
+            return;
+        }
+        pool.touched.set(chunks);
+        if chunks == region.chunks && matches!(of, Use::Writing) {
+            self.fixed.registered.get_or_init(|| self.register(region).is_ok());
+        }
+        let fresh = (u64::MAX >> (64 - chunks)) & !((1 << before) - 1);
+        region.free.fetch_or(fresh, Ordering::Release);
+    }
+
+    fn register(&self, region: &Region) -> io::Result<()> {
         let whole = libc::iovec { iov_base: region.memory.as_ptr().cast(), iov_len: region.bytes() };
         // SAFETY: the driver keeps the region until the ring is closed.
-        unsafe { self.ring.borrow().submitter().register_buffers(&[whole]) }?;
-        Ok(region)
+        unsafe { self.ring.borrow().submitter().register_buffers(&[whole]) }
     }
 
     /// Whether the slice may be used with the ring's operations on registered buffers.
     pub(super) fn is_fixed(&self, place: *const u8, length: usize) -> bool {
-        let region = self.fixed.region.get();
-        region.is_some_and(|region| region.as_ref().is_some_and(|region| region.contains(place, length)))
+        self.fixed.registered.get() == Some(&true)
+            && self
+                .fixed
+                .writing
+                .region
+                .get()
+                .is_some_and(|region| region.as_ref().is_some_and(|region| region.contains(place, length)))
     }
 }

@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use io_uring::cqueue;
 
 use super::file::OpenFile;
-use super::fixed::Chunk;
+use super::fixed::{Chunk, Region};
 use super::net::{AcceptQueue, Accepted, SendParts, Socket, SocketAddress};
 use super::path::PathArguments;
 use super::pipe::Pipe;
@@ -24,6 +24,7 @@ use crate::executor;
 #[allow(dead_code)] // most of it is owned only to be kept alive
 pub(crate) enum Keep {
     Nothing,
+    Region(Arc<Region>),
     File(Arc<OpenFile>),
     Read(Arc<OpenFile>, BytesMut),
     ReadFixed(Arc<OpenFile>, Chunk),
@@ -62,6 +63,7 @@ impl Keep {
             | Self::Fill(..)
             | Self::Drain(..) => true,
             Self::Nothing
+            | Self::Region(_)
             | Self::File(_)
             | Self::Write(..)
             | Self::Path(_)

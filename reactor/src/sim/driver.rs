@@ -16,7 +16,7 @@ use crate::buffer::{Memory, aligned};
 use crate::executor;
 use crate::limits::READ_BUFFER_BYTES;
 use crate::ring::file::{FixedRange, OpenFile};
-use crate::ring::fixed::Chunk;
+use crate::ring::fixed::{Chunk, Taken, Use};
 use crate::ring::net::{AcceptQueue, SendParts, Socket};
 use crate::ring::ops::{Keep, Op, OpId, Ops};
 use crate::ring::path::PathArguments;
@@ -90,14 +90,15 @@ impl Driver {
     }
 
     #[allow(clippy::unused_self)]
-    pub(crate) fn take_fixed(&self) -> Option<Memory> {
-        None
+    pub(crate) fn take(&self, of: Use) -> Taken {
+        match of {
+            Use::Writing => Taken::None,
+            Use::Reading => Taken::Memory(Memory::Plain(aligned(READ_BUFFER_BYTES))),
+        }
     }
 
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps)]
-    pub(crate) fn take_reading(&self) -> Option<Memory> {
-        Some(Memory::Plain(aligned(READ_BUFFER_BYTES)))
-    }
+    #[allow(clippy::unused_self)]
+    pub(crate) fn touched(&self, _of: Use, _chunks: u32) {}
 
     pub(crate) fn read(&self, file: &Arc<OpenFile>, buffer: BytesMut, count: usize, position: u64) -> Op {
         let (reactor, handle) = (self.key, number(file));

@@ -11,9 +11,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use io_uring::types::FsyncFlags;
 
-use crate::buffer::Memory;
 use crate::ring::file::{FixedRange, OpenFile};
-use crate::ring::fixed::Chunk;
+use crate::ring::fixed::{Chunk, Taken, Use};
 use crate::ring::net::{AcceptQueue, SendParts, Socket};
 use crate::ring::ops::{Op, OpId, Ops};
 use crate::ring::recv_buffers::RecvBuffers;
@@ -46,8 +45,8 @@ both! {
     fn notify_later(&self, target: &'static Shared);
     fn fill_stats(&self, stats: &mut Stats);
     fn cancel(&self, id: OpId);
-    fn take_fixed(&self) -> Option<Memory>;
-    fn take_reading(&self) -> Option<Memory>;
+    fn take(&self, of: Use) -> Taken;
+    fn touched(&self, of: Use, chunks: u32);
     fn read(&self, file: &Arc<OpenFile>, buffer: BytesMut, count: usize, position: u64) -> Op;
     fn read_fixed(&self, file: &Arc<OpenFile>, chunk: Chunk, range: FixedRange) -> Op;
     fn write(&self, file: &Arc<OpenFile>, data: Bytes, position: u64, flags: i32) -> Op;
