@@ -12,15 +12,17 @@ use wire::kafka::sample::Dice;
 use wire::kafka::{ApiKey, ErrorCode, Message as _, Reader, Str};
 
 use super::attacker::{Attacker, Wait};
+use super::support::records::now_ms;
 
 const VERSION: i16 = 9;
 const PARTITIONS: usize = 4;
 
-/// A batch of one record that does not compress.
+/// A batch of one record that does not compress. It is of today: what is read again and again must not be taken by retention.
 pub fn plain(bytes: usize, dice: &mut Dice) -> Bytes {
     let value: Vec<u8> = (0..=bytes / 8).flat_map(|_| dice.roll().to_be_bytes()).collect();
     let mut batch = BatchBuilder::new(Codec::None);
-    batch.push(&NewRecord { timestamp: 1, value: Some(&value[..bytes]), ..Default::default() });
+    let timestamp = now_ms();
+    batch.push(&NewRecord { timestamp, value: Some(&value[..bytes]), ..Default::default() });
     batch.build().unwrap()
 }
 
