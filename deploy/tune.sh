@@ -69,6 +69,13 @@ want_at_least() { # file, value, why
     if [ "$now" -ge "$2" ]; then say fine "$1 is $now"; else want "$@"; fi
 }
 
+# The same for a number that may also be smaller.
+want_at_most() { # file, value, why
+    local now
+    now=$(cat "$1")
+    if [ "$now" -le "$2" ]; then say fine "$1 is $now"; else want "$@"; fi
+}
+
 governor() {
     local file found=no
     for file in "$SYS"/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor; do
@@ -124,6 +131,11 @@ disks() {
     for queue in "$SYS"/block/nvme*/queue; do
         [ -d "$queue" ] || continue
         want "$queue/scheduler" none "NVMe orders requests by itself"
+    done
+    for queue in "$SYS"/block/*/queue; do
+        case $queue in */loop* | */ram* | */zram*) continue ;; esac
+        [ -e "$queue/read_ahead_kb" ] || continue
+        want_at_most "$queue/read_ahead_kb" 512 "commits wait behind what is read ahead of consumers of old data"
     done
 }
 

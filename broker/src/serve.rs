@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use crate::args::ServeArgs;
 use crate::config::operation::{LogFormat, OperationSettings};
 use crate::config::{BrokerConfig, Loaded};
+use crate::limits;
 use crate::start::Broker;
 
 /// As a shell has it for a process that an interrupt ended.
@@ -78,6 +79,13 @@ fn start(loaded: Loaded) -> Result<(Broker, BrokerConfig), String> {
         warn!(%error, "the limit of open files stays as it is");
     }
     let broker = Broker::start(loaded.config.clone()).map_err(|error| error.to_string())?;
+    let folder = loaded.config.data_dir();
+    if let Some(bytes) = reactor::blocking::read_ahead_bytes(folder)
+        && bytes > limits::READ_AHEAD_TOLD_FROM_BYTES
+    {
+        let (folder, kib) = (folder.display(), bytes >> 10);
+        warn!(%folder, kib, "the disk reads far ahead of readers of old data, and producers wait behind that");
+    }
     Ok((broker, loaded.config))
 }
 

@@ -1,4 +1,5 @@
-//! A file to a socket: from memory, by `send_file` with the file in the page cache, and with it not there.
+//! A file to a socket: from memory; by `send_file` with the file in the page cache (sendfile), and with it not there (splices by
+//! kernel workers); by reading past the page cache and sending what was read.
 //!
 //! The server's reactor is on core 0; the receiver reads on core 1. `cargo bench -p reactor --bench send_file -- --runs 5 --dir .`
 //! prints medians and ranges of MB/s, CPU seconds per GB of the reactor's thread and of the process without the receiver,
@@ -13,7 +14,8 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use reactor::limits::READ_BUFFER_BYTES;
 use reactor::{Builder, File, ListenOptions, OpenOptions, TcpListener};
 use support::{argument, cpu_seconds, pin, range, thread_clock};
 
@@ -24,6 +26,7 @@ enum Way {
     Memory,
     Cached,
     Cold,
+    Direct,
 }
 
 struct Run {
@@ -57,14 +60,28 @@ async fn send(stream: &reactor::TcpStream, file: &File, way: Way, memory: &Bytes
         match way {
             Way::Memory => stream.send(vec![memory.slice(..step as usize)]).await.unwrap(),
             Way::Cached | Way::Cold => stream.send_file(&shared, position, step).await.unwrap(),
+            Way::Direct => stream.send(read(file, position, step as usize).await).await.unwrap(),
         }
         position += step;
     }
 }
 
+/// As the broker reads what nobody has read before: buffer by buffer.
+async fn read(file: &File, position: u64, length: usize) -> Vec<Bytes> {
+    let mut parts = Vec::new();
+    for offset in (0..length).step_by(READ_BUFFER_BYTES) {
+        let buffer = reactor::read_buffer().await.unwrap();
+        let wanted = READ_BUFFER_BYTES.min(length - offset);
+        let (count, buffer) = file.read_fixed(buffer, wanted, position + offset as u64).await;
+        assert_eq!(count.unwrap(), wanted);
+        parts.push(buffer.freeze());
+    }
+    parts
+}
+
 async fn run(path: PathBuf, way: Way) -> Run {
-    let file = File::open(&path, &OpenOptions::new().read(true)).await.unwrap();
-    let (_, memory) = file.read_at(BytesMut::with_capacity(4 << 20), 4 << 20, 0).await;
+    let file = File::open(&path, &OpenOptions::new().read(true).direct(way == Way::Direct)).await.unwrap();
+    let (_, memory) = file.read_at(reactor::aligned(4 << 20), 4 << 20, 0).await;
     let memory = memory.freeze();
     let listener = TcpListener::bind("127.0.0.1:0".parse().unwrap(), &ListenOptions::default()).unwrap();
     let address = listener.local_addr().unwrap();
@@ -92,12 +109,12 @@ fn main() {
     let dir: PathBuf = argument("dir", PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
     let path = dir.join("send_file.bench");
     std::fs::write(&path, vec![7; FILE_BYTES as usize]).unwrap();
-    let ways = [Way::Memory, Way::Cached, Way::Cold];
-    let mut results: [Vec<Run>; 3] = std::array::from_fn(|_| Vec::new());
+    let ways = [Way::Memory, Way::Cached, Way::Cold, Way::Direct];
+    let mut results: [Vec<Run>; 4] = std::array::from_fn(|_| Vec::new());
     for _ in 0..runs {
         for (way, results) in ways.iter().zip(&mut results) {
             let (path, way) = (path.clone(), *way);
-            if way == Way::Cold {
+            if matches!(way, Way::Cold | Way::Direct) {
                 evict(&path);
             } else {
                 std::fs::read(&path).unwrap();

@@ -6,7 +6,7 @@
 //! them.
 
 use std::io::{self, Read as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use crate::OpenOptions;
@@ -75,6 +75,20 @@ impl File {
             Backend::Simulated(handle) => crate::sim::calls::sync(handle),
         }
     }
+}
+
+/// How far the kernel reads ahead of readers of the files in a folder, in bytes; `None` if the folder is on no block device.
+pub fn read_ahead_bytes(folder: &Path) -> Option<u64> {
+    let device = std::fs::metadata(folder).ok()?.dev();
+    let name = format!("{}:{}", libc::major(device), libc::minor(device));
+    read_ahead_of(&Path::new("/sys/dev/block").join(name))
+}
+
+/// Of a device's folder in sysfs. A partition's settings are those of its disk, in whose folder it lies.
+fn read_ahead_of(device: &Path) -> Option<u64> {
+    let settings = ["queue/read_ahead_kb", "../queue/read_ahead_kb"].map(|name| device.join(name));
+    let text = settings.iter().find_map(|file| std::fs::read_to_string(file).ok())?;
+    text.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// The whole content of a file.
@@ -155,5 +169,21 @@ mod tests {
         remove_file(&second).unwrap();
         assert_eq!(read(&second).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_ne!(random_bytes::<16>().unwrap(), random_bytes::<16>().unwrap());
+    }
+
+    #[test]
+    fn reading_ahead_is_a_setting_of_the_disk() {
+        let tree = tempfile::tempdir().unwrap();
+        let disk = tree.path().join("sda");
+        let partition = disk.join("sda1");
+        std::fs::create_dir_all(disk.join("queue")).unwrap();
+        std::fs::create_dir(&partition).unwrap();
+        std::fs::write(disk.join("queue/read_ahead_kb"), "512\n").unwrap();
+        assert_eq!(read_ahead_of(&disk), Some(512 << 10));
+        assert_eq!(read_ahead_of(&partition), Some(512 << 10));
+        assert_eq!(read_ahead_of(tree.path()), None);
+        std::fs::write(disk.join("queue/read_ahead_kb"), "many").unwrap();
+        assert_eq!(read_ahead_of(&disk), None);
+        assert_eq!(read_ahead_bytes(Path::new("/proc")), None, "on no block device");
     }
 }
