@@ -211,7 +211,6 @@ impl CommitLog {
             queue: RefCell::default(),
             granted: Cell::new(false),
         });
-        inner.evict(&mut inner.state.borrow_mut());
         reactor::spawn(reactor::Priority::Latency, "commit-log", committer::run(Rc::clone(&inner))).detach();
         Self { inner }
     }

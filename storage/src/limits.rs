@@ -82,6 +82,9 @@ pub const CHECKPOINT_FAILURES_MAX: u32 = 5;
 pub const SALVAGE_BYTES_MAX: u64 = 4 << 30;
 /// Files unlinked in one go before other tasks get their turn.
 pub const UNLINKS_A_TURN: usize = 16;
+/// Logs that give up an old commit's buffer in one go: with small batches a commit has thousands, which copy out what they still
+/// need of it.
+pub const EVICTED_A_TURN: usize = 512;
 /// Logs that a loop over all of them looks at before it looks at the clock.
 pub const LOGS_STEP: u32 = 32;
 /// Logs that are written when a store is closed; also quiet logs whose partial block one checkpoint writes; the others are carried

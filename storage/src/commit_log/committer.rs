@@ -9,7 +9,7 @@ use std::task::Poll;
 use super::format::{CommitHeader, ENTRY_BYTES, Entry, HEADER_BYTES};
 use super::{InFlight, Inner, Retained, Sealed, State};
 use crate::limits::{
-    BLOCK, CHECKPOINT_AT_ONE_IN, COMMIT_BYTES_MAX, COMMIT_EAGER_BYTES, COMMITS_IN_FLIGHT_MAX,
+    BLOCK, CHECKPOINT_AT_ONE_IN, COMMIT_BYTES_MAX, COMMIT_EAGER_BYTES, COMMITS_IN_FLIGHT_MAX, EVICTED_A_TURN,
 };
 use crate::tail::Chunk;
 
@@ -144,7 +144,6 @@ impl Inner {
                 notify.notify_all();
             }
         }
-        self.evict(&mut state);
         let total = state.ring.total();
         let crowded = state.ring.free() < total - total / CHECKPOINT_AT_ONE_IN;
         drop(state);
@@ -153,15 +152,25 @@ impl Inner {
         }
     }
 
-    /// Gives up the oldest commit buffers until the tail is within its budget.
-    pub(super) fn evict(&self, state: &mut State) {
+    /// Gives up the oldest commit buffers until the tail is within its budget, some logs of them at a time; says whether
+    /// there is more to give up.
+    pub(super) fn evict(&self) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        let mut left = EVICTED_A_TURN;
         while state.retained_bytes as u64 > self.limits.tail_bytes {
-            let Some(oldest) = state.retained.pop_front() else { return };
-            state.retained_bytes -= oldest.bytes;
-            for cell in oldest.cells {
+            let Some(oldest) = state.retained.front_mut() else { return false };
+            let count = left.min(oldest.cells.len());
+            for cell in oldest.cells.drain(oldest.cells.len() - count..) {
                 cell.release(oldest.sequence);
             }
+            left -= count;
+            if !oldest.cells.is_empty() {
+                return true;
+            }
+            state.retained_bytes -= oldest.bytes;
+            state.retained.pop_front();
         }
+        false
     }
 
     pub(super) fn poison(&self, cause: &str) {
@@ -188,12 +197,19 @@ pub(super) async fn run(inner: Rc<Inner>) {
         if idle && inner.stopped.get() {
             return;
         }
+        let crowded = inner.evict();
+        if crowded {
+            reactor::yield_now().await;
+        }
         let mut woken = pin!(inner.wake.notified());
         let finished = poll_fn(|context| {
             if let Some(oldest) = inner.state.borrow_mut().in_flight.front_mut()
                 && let Poll::Ready(result) = Pin::new(&mut oldest.commit).poll(context)
             {
                 return Poll::Ready(Some(result));
+            }
+            if crowded {
+                return Poll::Ready(None);
             }
             woken.as_mut().poll(context).map(|()| None)
         })
