@@ -72,8 +72,8 @@ pub const READ_FAILED_TOLD_EVERY: Duration = Duration::from_secs(10);
 pub const STALL_TOLD_EVERY: Duration = Duration::from_secs(10);
 /// and how long that must have been. Shorter ones, from a millisecond, are only counted.
 pub const STALL_TOLD_FROM: Duration = Duration::from_millis(5);
-/// A device that reads further ahead of readers is told of. At 8 MiB a consumer of old data at 200 MB/s had producers beside it
-/// wait ten times as long as at 512 KiB (perf-reports/reports/2026-11-22-compare).
+/// A device that reads further ahead of readers is told of. Beside a consumer of old data at 200 MB/s the p50 of others was 5 to
+/// 8 ms at 8 MiB, and 1.1 to 1.3 ms at 512 KiB (perf-reports/reports/2026-11-22-compare).
 pub const READ_AHEAD_TOLD_FROM_BYTES: u64 = 1 << 20;
 /// Work on an answer, in bytes, before the clock is looked at, whether others should run.
 pub const ENCODE_STEP_BYTES: usize = 16 << 10;

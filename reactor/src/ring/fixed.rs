@@ -237,12 +237,8 @@ impl Driver {
 
     /// Whether the slice may be used with the ring's operations on registered buffers.
     pub(super) fn is_fixed(&self, place: *const u8, length: usize) -> bool {
+        let region = self.fixed.writing.region.get().and_then(Option::as_ref);
         self.fixed.registered.get() == Some(&true)
-            && self
-                .fixed
-                .writing
-                .region
-                .get()
-                .is_some_and(|region| region.as_ref().is_some_and(|region| region.contains(place, length)))
+            && region.is_some_and(|region| region.contains(place, length))
     }
 }
