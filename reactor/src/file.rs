@@ -304,7 +304,7 @@ impl File {
         }
         if let Err(error) = self.tag.check(FileOp::Sync) {
             let write = executor::with(|reactor| reactor.driver().write(&self.open, data, position, 0));
-            return Commit { length, stage: Stage::Writing { write, synced: Err(error) } };
+            return Commit { length, stage: Stage::Writing { write, synced: Err(error), paired: false } };
         }
         let stage = executor::with(|reactor| match how {
             SyncMethod::LinkedFdatasync => {
@@ -313,7 +313,7 @@ impl File {
             }
             SyncMethod::WriteDsync => {
                 let write = reactor.driver().write(&self.open, data, position, libc::RWF_DSYNC);
-                Stage::Writing { write, synced: Ok(()) }
+                Stage::Writing { write, synced: Ok(()), paired: false }
             }
         });
         Commit { length, stage }
@@ -381,7 +381,7 @@ pub struct Commit {
 enum Stage {
     Failed(Option<io::Error>),
     Syncing { write: Op, sync: Op },
-    Writing { write: Op, synced: io::Result<()> },
+    Writing { write: Op, synced: io::Result<()>, paired: bool },
 }
 
 impl Future for Commit {
@@ -394,20 +394,27 @@ impl Future for Commit {
         {
             return Poll::Ready(outcome(ready!(Pin::new(write).poll(context)).result).map(drop));
         }
-        // The sync's completion is the later one: waiting for it first costs one wake-up for both.
+        // The kernel speaks of the sync only, unless the write fails: one wake-up for both.
         if let Stage::Syncing { sync, .. } = &mut self.stage {
             let synced = outcome(ready!(Pin::new(sync).poll(context)).result).map(drop);
             let Stage::Syncing { write, .. } = std::mem::replace(&mut self.stage, Stage::Failed(None)) else {
                 unreachable!("the stage was just looked at")
             };
-            self.stage = Stage::Writing { write, synced };
+            self.stage = Stage::Writing { write, synced, paired: true };
         }
         match &mut self.stage {
             Stage::Failed(error) => {
                 Poll::Ready(Err(error.take().unwrap_or_else(|| io::Error::other("polled after its end"))))
             }
-            Stage::Writing { write, synced } => {
-                let written = outcome(ready!(Pin::new(write).poll(context)).result);
+            Stage::Writing { write, synced, paired } => {
+                let written = match Pin::new(write).poll(context) {
+                    Poll::Ready(completion) => outcome(completion.result),
+                    // A pair that was torn apart on its way to the kernel: of this write there may be no news.
+                    Poll::Pending if *paired && synced.is_err() => {
+                        return Poll::Ready(std::mem::replace(synced, Ok(())));
+                    }
+                    Poll::Pending => return Poll::Pending,
+                };
                 let synced = std::mem::replace(synced, Ok(()));
                 Poll::Ready(match written {
                     Ok(count) if count == length => synced,

@@ -138,8 +138,10 @@ impl Driver {
     pub(crate) fn write_then_sync(&self, file: &Arc<OpenFile>, data: Bytes, position: u64) -> (Op, Op) {
         let write = self.write_entry(file, &data, position, 0);
         let sync = opcode::Fsync::new(file.target()).flags(types::FsyncFlags::DATASYNC).build();
+        let bytes = data.len().min(FILE_OP_BYTES_MAX) as i32;
+        let write = (write, Keep::Write(file.clone(), data));
         // SAFETY: as for `write`.
-        unsafe { self.start_pair((write, Keep::Write(file.clone(), data)), (sync, Keep::File(file.clone()))) }
+        unsafe { self.start_pair(write, bytes, (sync, Keep::File(file.clone()))) }
     }
 
     pub(crate) fn sync(&self, file: &Arc<OpenFile>, flags: types::FsyncFlags) -> Op {

@@ -136,21 +136,26 @@ impl Driver {
         Op::new(id)
     }
 
-    /// Starts two operations, the second to run when the first has fully succeeded, in one submission.
+    /// Starts two operations, the second to run when the first has done all its `bytes`, in one submission. The kernel says one
+    /// thing of both: how the second ended, or that the first failed (and then nothing of the second).
     ///
     /// # Safety
     /// As for [`Driver::start`].
     pub(crate) unsafe fn start_pair(
         &self,
         first: (squeue::Entry, Keep),
+        bytes: i32,
         second: (squeue::Entry, Keep),
     ) -> (Op, Op) {
         let (first_id, second_id) = {
             let mut ops = self.ops.borrow_mut();
-            (ops.insert(first.1), ops.insert(second.1))
+            let ids = (ops.insert(first.1), ops.insert(second.1));
+            ops.pair(ids.0, bytes, ids.1);
+            ids
         };
+        let flags = squeue::Flags::IO_LINK | squeue::Flags::SKIP_SUCCESS;
         let pair = [
-            first.0.flags(squeue::Flags::IO_LINK).user_data(first_id.user_data()),
+            first.0.flags(flags).user_data(first_id.user_data()),
             second.0.user_data(second_id.user_data()),
         ];
         // Noted before the push, so that a submission in the middle of it would not go unseen.
@@ -274,6 +279,14 @@ impl Driver {
     }
 
     fn complete(&self, id: OpId, result: i32, flags: u32) {
+        let silent = self.ops.borrow_mut().silent(id, result);
+        if let Some((partner, result)) = silent {
+            self.complete_one(partner, result, 0);
+        }
+        self.complete_one(id, result, flags);
+    }
+
+    fn complete_one(&self, id: OpId, result: i32, flags: u32) {
         if cqueue::buffer_select(flags).is_some() {
             self.recv_buffers.take();
         }

@@ -102,10 +102,20 @@ enum State {
     Done,
 }
 
+/// The other operation of a pair. The kernel speaks of one of the two only: of the second, or of a first that has failed.
+#[derive(Clone, Copy, Debug)]
+enum Partner {
+    /// The first one has done so many bytes if the kernel speaks of the second.
+    First(OpId, i32),
+    /// The second one is not begun if the kernel speaks of the first.
+    Second(OpId),
+}
+
 struct Slot {
     generation: u32,
     state: State,
     distrusted: bool,
+    partner: Option<Partner>,
     result: i32,
     flags: u32,
     waker: Option<Waker>,
@@ -152,6 +162,7 @@ impl Ops {
             generation: 0,
             state: State::Attended,
             distrusted: false,
+            partner: None,
             result: 0,
             flags: 0,
             waker: None,
@@ -173,6 +184,7 @@ impl Ops {
         let slot = self.get(id);
         slot.state = State::Free;
         slot.distrusted = false;
+        slot.partner = None;
         slot.waker = None;
         // The top bit of user_data is not ours to use.
         slot.generation = (slot.generation + 1) & 0x7FFF_FFFF;
@@ -190,9 +202,34 @@ impl Ops {
         slot.flags = 0;
     }
 
-    /// Whatever this operation's completion says, it will be reported as cancelled.
+    /// Two operations, of which the kernel runs the second when the first has done all its bytes.
+    pub(crate) fn pair(&mut self, first: OpId, bytes: i32, second: OpId) {
+        self.get(first).partner = Some(Partner::Second(second));
+        self.get(second).partner = Some(Partner::First(first, bytes));
+    }
+
+    /// A completion of one of a pair tells of the other: which, and what its result is.
+    pub(crate) fn silent(&mut self, id: OpId, result: i32) -> Option<(OpId, i32)> {
+        match self.get(id).partner? {
+            Partner::First(first, bytes) => {
+                self.get(first).partner = None;
+                Some((first, bytes))
+            }
+            Partner::Second(second) => {
+                let Some(Partner::First(_, bytes)) = self.get(second).partner.take() else { return None };
+                (result != bytes).then_some((second, -libc::ECANCELED))
+            }
+        }
+    }
+
+    /// The second of a pair will run without the first: whatever its completion says, it will be reported as cancelled. The first
+    /// has a completion only if it fails; else its slot stays taken, and its memory untouched, for good.
     pub(crate) fn distrust(&mut self, id: OpId) {
-        self.get(id).distrusted = true;
+        let slot = self.get(id);
+        slot.distrusted = true;
+        if let Some(Partner::First(first, _)) = slot.partner.take() {
+            self.get(first).partner = None;
+        }
     }
 
     /// Enters a completion.
