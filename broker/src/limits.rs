@@ -16,6 +16,12 @@ pub const FRAME_LARGE_SLOTS: usize = 4;
 pub const REQUEST_BYTES_MAX: usize = 64 << 20;
 /// Of these, what is kept for frames up to [`FRAME_SMALL_BYTES`], so that they never wait for larger ones.
 pub const REQUEST_SMALL_BYTES_MAX: usize = 16 << 20;
+/// Bytes of one buffer that a shard keeps for frames; larger ones, and those that find none free, get memory of the allocator,
+pub const FRAME_BUFFER_BYTES: usize = 1 << 20;
+/// of all of them,
+pub const FRAME_BUFFERS_BYTES_MAX: u64 = 16 << 20;
+/// and how many are kept free until then, once two large frames have come.
+pub const FRAME_BUFFERS_READY: usize = 2;
 /// Bytes of a frame that are charged at a time when request memory is short.
 pub const FRAME_STEP_BYTES: usize = 64 << 10;
 /// Bytes of a frame that are received at a time.

@@ -62,3 +62,7 @@ pub const READ_BUFFER_BYTES: usize = 256 << 10;
 pub const READ_BUFFERS: u32 = 64;
 /// Alignment in bytes of the buffers of [`aligned`](crate::aligned).
 pub const BUFFER_ALIGNMENT: usize = 4096;
+/// Buffers of one region of a [`BufferPool`](crate::BufferPool), at most 64.
+pub const POOL_REGION_BUFFERS: u32 = 64;
+/// Bytes by which such a pool grows at a time: some huge pages, which a kernel worker clears in a few milliseconds at most.
+pub const POOL_GROWTH_BYTES: usize = 4 << 20;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reactor::{Builder, File, OpenOptions, Priority, SyncMethod, TcpListener, TcpStream};
+use reactor::{BufferPool, Builder, File, OpenOptions, Priority, SyncMethod, TcpListener, TcpStream};
 use support::{listen, on_reactor};
 
 #[test]
@@ -402,6 +402,110 @@ fn buffers_for_reading_are_bounded_and_come_back() {
         assert!(reactor::read_buffer().await.is_none(), "a slice holds its buffer");
         std::thread::spawn(move || drop(slice)).join().unwrap();
         assert!(reactor::read_buffer().await.is_some());
+    });
+}
+
+#[test]
+fn pooled_buffers_come_when_asked_for_twice_and_are_used_again() {
+    const BUFFER: usize = 1 << 20;
+    on_reactor(|| async {
+        let pool = BufferPool::new(BUFFER, 6 * BUFFER as u64, 2);
+        assert!(pool.take(BUFFER).is_none(), "who needs one only gets no pages");
+        reactor::sleep(Duration::from_millis(20)).await;
+        assert!(pool.take(BUFFER + 1).is_none() && pool.take(BUFFER).is_none());
+        let mut held = Vec::new();
+        for turn in 0..1000 {
+            assert!(turn < 999, "the pool does not grow: it has {}", held.len());
+            held.extend(pool.take(BUFFER));
+            if held.len() == 6 {
+                break;
+            }
+            reactor::sleep(Duration::from_millis(1)).await;
+        }
+        reactor::sleep(Duration::from_millis(20)).await;
+        assert!(pool.take(1).is_none(), "no more than it may have");
+        let mut buffer = held.pop().unwrap();
+        let place = buffer.as_ptr();
+        assert!(place.addr().is_multiple_of(BUFFER));
+        buffer.extend_from_slice(&support::pattern(5000));
+        buffer.extend_to(8192);
+        let (first, second) = (buffer.give(4096), buffer.give(4096));
+        buffer.extend_from_slice(b"behind");
+        assert_eq!(buffer.capacity(), BUFFER - 8192);
+        drop((buffer, first));
+        assert!(pool.take(1).is_none(), "a piece holds its buffer");
+        assert!(
+            second[..904] == support::pattern(5000)[4096..] && second[904..].iter().all(|byte| *byte == 0)
+        );
+        std::thread::spawn(move || drop(second)).join().unwrap();
+        let again = pool.take(100).unwrap();
+        assert_eq!((again.as_ptr(), again.len(), again.capacity()), (place, 0, 100));
+        drop(pool);
+        drop((again, held));
+    });
+}
+
+#[test]
+fn a_pooled_buffer_is_received_into_up_to_its_room() {
+    on_reactor(|| async {
+        let pool = BufferPool::new(64 << 10, 128 << 10, 2);
+        let mut buffer = loop {
+            if let Some(buffer) = pool.take(50_000) {
+                break buffer;
+            }
+            reactor::sleep(Duration::from_millis(1)).await;
+        };
+        let (near, far) = support::pair().await;
+        near.send(vec![Bytes::from(support::pattern(60_000))]).await.unwrap();
+        buffer.extend_from_slice(b"head");
+        let (count, mut buffer) = far.recv_into(buffer, 49_996).await;
+        assert_eq!((count.unwrap(), buffer.len()), (49_996, 50_000));
+        assert!(buffer[..4] == *b"head" && buffer[4..] == support::pattern(60_000)[..49_996]);
+        let full = buffer.give(50_000);
+        let (error, buffer) = far.recv_into(buffer, 1).await;
+        assert_eq!(error.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+        drop((full, buffer));
+        // What a dropped receive has got comes first, and what does not fit is not lost.
+        let mut dropped = Box::pin(far.recv());
+        let rest = poll_once(&mut dropped);
+        drop(dropped);
+        assert!(rest.is_none());
+        near.send(vec![Bytes::from_static(b"more")]).await.unwrap();
+        let (count, small) = far.recv_into(pool.take(3).unwrap(), 1).await;
+        let got = count.unwrap();
+        assert!(got > 3 && small.len() == got, "{got} bytes");
+        assert!(small[..] == support::pattern(60_000)[49_996..][..got]);
+    });
+}
+
+/// Polls a receive once; what it got, if it is done.
+fn poll_once(
+    future: &mut std::pin::Pin<Box<impl Future<Output = std::io::Result<reactor::RecvBuf>>>>,
+) -> Option<usize> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(received) => Some(received.unwrap().len()),
+        std::task::Poll::Pending => None,
+    }
+}
+
+#[test]
+fn a_write_and_its_sync_wake_the_reactor_once() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = dir.path().join("file");
+    on_reactor(move || async move {
+        let options = OpenOptions::new().write(true).create(true).direct(true);
+        let file = File::open(&path, &options).await.unwrap();
+        let mut block = reactor::aligned(4096);
+        block.resize(4096, 1);
+        let block = block.freeze();
+        file.write_and_sync(block.clone(), 0, SyncMethod::LinkedFdatasync).await.unwrap();
+        let before = reactor::stats().sleeps;
+        for _ in 0..50 {
+            file.write_and_sync(block.clone(), 0, SyncMethod::LinkedFdatasync).await.unwrap();
+        }
+        let sleeps = reactor::stats().sleeps - before;
+        assert!(sleeps <= 60, "{sleeps} sleeps for 50 commits");
     });
 }
 

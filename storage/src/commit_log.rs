@@ -24,13 +24,15 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reactor::sync::Notify;
-use reactor::{Commit, Instant, SyncMethod};
+use reactor::{BufferPool, Commit, Instant, PoolBuffer, SyncMethod};
 use wire::kafka::record_batch::{set_base_offset, set_leader_epoch};
 
 use crate::error::StorageError;
-use crate::limits::{BLOCK, RING_RESERVE_ONE_IN};
+use crate::limits::{
+    BLOCK, COMMIT_BUFFER_BYTES, COMMIT_BUFFERS_AHEAD_BYTES, COMMIT_BUFFERS_READY, RING_RESERVE_ONE_IN,
+};
 use crate::log::core::{LogCell, Slot};
 use crate::tail::{Edges, Place};
 use crate::types::{LeaderEpoch, Offset, Position};
@@ -126,7 +128,7 @@ pub(crate) struct Retained {
 struct State {
     ring: Ring,
     /// Its length is 0 while no commit is being filled.
-    buffer: BytesMut,
+    buffer: PoolBuffer,
     placed: Vec<Placed>,
     sealed: VecDeque<Sealed>,
     in_flight: VecDeque<InFlight>,
@@ -150,6 +152,7 @@ struct Inner {
     ring_id: u128,
     incarnation: u64,
     limits: CommitLimits,
+    pool: Rc<BufferPool>,
     /// Appended bytes that writeback has not handled.
     dirty: Cell<u64>,
     /// Appends are refused: the store is closing.
@@ -180,7 +183,7 @@ impl CommitLog {
     pub(crate) fn start(beginning: Beginning, limits: CommitLimits, pressure: Rc<Notify>) -> Self {
         let state = State {
             ring: beginning.ring,
-            buffer: BytesMut::new(),
+            buffer: PoolBuffer::default(),
             placed: Vec::new(),
             sealed: VecDeque::new(),
             in_flight: VecDeque::new(),
@@ -201,6 +204,11 @@ impl CommitLog {
             ring_id: beginning.ring_id,
             incarnation: beginning.incarnation,
             limits,
+            pool: BufferPool::new(
+                COMMIT_BUFFER_BYTES,
+                limits.tail_bytes + limits.dirty_bytes + COMMIT_BUFFERS_AHEAD_BYTES,
+                COMMIT_BUFFERS_READY,
+            ),
             dirty: Cell::new(0),
             refusing: Cell::new(false),
             stopped: Cell::new(false),

@@ -10,6 +10,12 @@ pub const COMMIT_BYTES_MAX: usize = 1 << 20;
 pub const COMMITS_IN_FLIGHT_MAX: usize = 4;
 /// Staged bytes from which a commit starts although another is in flight.
 pub const COMMIT_EAGER_BYTES: usize = 64 << 10;
+/// Bytes of one buffer that commits are made in, one behind the other: two huge pages, of which less than a commit is left over.
+pub const COMMIT_BUFFER_BYTES: usize = 4 << 20;
+/// Such buffers that are made ready before they are needed, once a log has filled its first.
+pub const COMMIT_BUFFERS_READY: usize = 2;
+/// Bytes of such buffers beyond those that the tail and the appends behind it may take.
+pub const COMMIT_BUFFERS_AHEAD_BYTES: u64 = 8 << 20;
 /// Size of the first ring file: what a start must write before it can serve.
 pub const RING_FIRST_FILE_BYTES: u64 = 8 << 20;
 /// Size of the ring files made behind a running broker.

@@ -8,7 +8,7 @@
 use std::rc::Rc;
 
 use bytes::{Buf, Bytes, BytesMut};
-use reactor::TcpStream;
+use reactor::{PoolBuffer, TcpStream};
 
 use crate::limits;
 use crate::net::bulk;
@@ -91,7 +91,7 @@ impl FrameReader {
             }
             return Ok(frame);
         }
-        let mut body = BytesMut::with_capacity(len);
+        let mut body = self.shard.frames.take(len).unwrap_or_else(|| PoolBuffer::plain(len));
         body.extend_from_slice(&self.pending);
         self.pending = BytesMut::new();
         while body.len() < len {
@@ -105,9 +105,9 @@ impl FrameReader {
             progress();
         }
         if body.len() > len {
-            self.pending = body.split_off(len);
+            self.pending = BytesMut::from(&body[len..]);
         }
-        Ok(body.freeze())
+        Ok(body.give(len))
     }
 
     async fn receive_some(&mut self) -> Result<(), FrameError> {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use reactor::BufferPool;
 use reactor::sync::Semaphore;
 use storage::Store;
 use storage::types::LeaderEpoch;
@@ -32,6 +33,8 @@ pub struct Shard {
     pub metrics: Metrics,
     /// Memory that requests in flight may hold.
     pub request_budget: Rc<RequestBudget>,
+    /// Memory for large frames.
+    pub frames: Rc<BufferPool>,
     /// Which long check of a produced batch goes on; see [`super::validate`].
     pub long_checks: Semaphore,
     /// Which answer that tells of everything there is is made: many who ask for it take no more turns than one.
@@ -66,6 +69,11 @@ impl Shard {
             store,
             metrics: Metrics::default(),
             request_budget: Rc::default(),
+            frames: BufferPool::new(
+                limits::FRAME_BUFFER_BYTES,
+                limits::FRAME_BUFFERS_BYTES_MAX,
+                limits::FRAME_BUFFERS_READY,
+            ),
             long_checks: Semaphore::new(1),
             long_answers: Semaphore::new(1),
             bulk_sends: Semaphore::new(limits::BULK_BEGUN_A_TURN),

@@ -9,11 +9,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::RecvBuf;
 use crate::executor;
 use crate::file::SharedFile;
+use crate::pool_buffer::{PoolBuffer, ReceiveBuffer};
 use crate::ring::net::{SendParts, Socket};
 use crate::ring::ops::{Completion, Keep, Op, OpId};
 use crate::ring::send_file;
@@ -91,7 +92,12 @@ impl TcpStream {
     ///
     /// # Errors
     /// `InvalidInput` if the spare capacity is smaller than `at_least` or none; `ResourceBusy` as for [`recv`](Self::recv).
-    pub async fn recv_into(&self, buffer: BytesMut, at_least: usize) -> (io::Result<usize>, BytesMut) {
+    pub async fn recv_into<B: ReceiveBuffer>(&self, buffer: B, at_least: usize) -> (io::Result<usize>, B) {
+        let (result, buffer) = self.receive_into(buffer.into_pool_buffer(), at_least).await;
+        (result, B::from_pool_buffer(buffer))
+    }
+
+    async fn receive_into(&self, buffer: PoolBuffer, at_least: usize) -> (io::Result<usize>, PoolBuffer) {
         let spare = buffer.capacity() - buffer.len();
         if spare == 0 || spare < at_least {
             return (
@@ -105,18 +111,15 @@ impl TcpStream {
             // An earlier `recv` was dropped while the kernel had it. What it receives comes first.
             self.receiving.set(Some(id));
             match self.recv().await {
-                Ok(received) if received.len() <= buffer.capacity() - buffer.len() => {
+                Ok(received) => {
+                    // If it does not fit the rest would be lost: the caller's buffer grows instead.
+                    let fits = received.len() <= buffer.capacity() - buffer.len();
+                    buffer.reserve(received.len());
                     count = received.len();
                     buffer.extend_from_slice(&received);
-                    if count == 0 || count >= at_least {
+                    if !fits || count == 0 || count >= at_least {
                         return (Ok(count), buffer);
                     }
-                }
-                Ok(received) => {
-                    // It does not fit: the rest would be lost. The caller's buffer grows instead.
-                    count = received.len();
-                    buffer.extend_from_slice(&received);
-                    return (Ok(count), buffer);
                 }
                 Err(error) => return (Err(error), buffer),
             }
@@ -134,7 +137,7 @@ impl TcpStream {
                 Ok(0) => return (Ok(count), buffer),
                 Ok(received) => {
                     // SAFETY: the kernel has written this many bytes behind the buffer's length.
-                    unsafe { buffer.set_len(buffer.len() + received) };
+                    unsafe { buffer.filled(received) };
                     count += received;
                     if count >= at_least {
                         return (Ok(count), buffer);

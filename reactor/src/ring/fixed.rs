@@ -51,7 +51,8 @@ unsafe impl Sync for Region {}
 
 impl Region {
     /// At most 64 chunks.
-    fn new(chunk_bytes: usize, chunks: u32) -> io::Result<Self> {
+    pub(crate) fn new(chunk_bytes: usize, chunks: u32) -> io::Result<Self> {
+        assert!(chunks <= 64, "a bit for each");
         let bytes = chunk_bytes * chunks as usize;
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: an anonymous mapping at an address of the kernel's choice touches no existing memory.
@@ -74,7 +75,7 @@ impl Region {
         self.chunk_bytes * self.chunks as usize
     }
 
-    fn take(self: &Arc<Self>) -> Option<Chunk> {
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Chunk> {
         let mut free = self.free.load(Ordering::Relaxed);
         while free != 0 {
             let bit = free & free.wrapping_neg();
@@ -84,6 +85,17 @@ impl Region {
             }
         }
         None
+    }
+
+    /// These chunks have their pages, and can be taken from now on.
+    pub(crate) fn release(&self, chunks: Range<u32>) {
+        let fresh = (u64::MAX >> (64 - chunks.end)) & !((1 << chunks.start) - 1);
+        self.free.fetch_or(fresh, Ordering::Release);
+    }
+
+    /// How many can be taken.
+    pub(crate) fn free_chunks(&self) -> usize {
+        self.free.load(Ordering::Relaxed).count_ones() as usize
     }
 
     /// Whether a slice lies in this region.
@@ -111,6 +123,13 @@ impl Chunk {
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         // SAFETY: the index is below the number of chunks, so the result is within the mapping.
         unsafe { self.region.memory.as_ptr().add(self.index as usize * self.capacity()) }
+    }
+
+    /// A place in it.
+    pub(crate) fn at(&self, offset: usize) -> *mut u8 {
+        assert!(offset <= self.capacity(), "within the chunk");
+        // SAFETY: within the chunk, or just behind it.
+        unsafe { self.as_ptr().add(offset) }
     }
 
     pub(crate) fn capacity(&self) -> usize {
@@ -195,11 +214,15 @@ impl Driver {
             return Taken::None;
         }
         let end = chunks.min(touched + at_once);
-        Taken::After(self.touch(region, touched..end), end)
+        match self.touch(region, touched..end) {
+            Some(touching) => Taken::After(touching, end),
+            None => Taken::None,
+        }
     }
 
-    /// Has pages given to a range of chunks.
-    fn touch(&self, region: &Arc<Region>, chunks: Range<u32>) -> Op {
+    /// Has pages given to a range of chunks. `None` where memory is not the kernel's.
+    #[allow(clippy::unnecessary_wraps)] // as in the simulator
+    pub(crate) fn touch(&self, region: &Arc<Region>, chunks: Range<u32>) -> Option<Op> {
         let (offset, length) =
             (chunks.start as usize * region.chunk_bytes, chunks.len() * region.chunk_bytes);
         // SAFETY: the range is within the mapping.
@@ -210,7 +233,7 @@ impl Driver {
             libc::MADV_POPULATE_WRITE,
         );
         // SAFETY: the slot keeps the region; giving it pages changes no byte.
-        unsafe { self.start(entry.build(), Keep::Region(region.clone())) }
+        Some(unsafe { self.start(entry.build(), Keep::Region(region.clone())) })
     }
 
     /// These first chunks have their pages, or the kernel knows no way to give them beforehand.
@@ -225,8 +248,7 @@ impl Driver {
         if chunks == region.chunks && matches!(of, Use::Writing) {
             self.fixed.registered.get_or_init(|| self.register(region).is_ok());
         }
-        let fresh = (u64::MAX >> (64 - chunks)) & !((1 << before) - 1);
-        region.free.fetch_or(fresh, Ordering::Release);
+        region.release(before..chunks);
     }
 
     fn register(&self, region: &Region) -> io::Result<()> {

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use io_uring::{opcode, squeue, types};
 
 use super::file::OpenFile;
@@ -16,6 +16,7 @@ use super::ops::{Keep, Op, OpId};
 use super::pipe::Pipe;
 use super::{Driver, recv_buffers};
 use crate::limits::{ACCEPT_QUEUE_MAX, SEND_PARTS_MAX};
+use crate::pool_buffer::PoolBuffer;
 use crate::sync::Notify;
 use crate::sys;
 
@@ -370,8 +371,8 @@ impl Driver {
     }
 
     /// Receives into the spare capacity of a buffer, which must have some.
-    pub(crate) fn receive_into(&self, socket: &Rc<Socket>, mut buffer: BytesMut) -> Op {
-        let room = buffer.spare_capacity_mut();
+    pub(crate) fn receive_into(&self, socket: &Rc<Socket>, mut buffer: PoolBuffer) -> Op {
+        let room = buffer.spare();
         let (place, count) = (room.as_mut_ptr().cast(), room.len().min(1 << 30) as u32);
         let entry = opcode::Recv::new(socket.target(), place, count).build();
         // SAFETY: the buffer's heap memory does not move when the handle moves into the slot.

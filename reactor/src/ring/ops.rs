@@ -19,6 +19,7 @@ use super::net::{AcceptQueue, Accepted, SendParts, Socket, SocketAddress};
 use super::path::PathArguments;
 use super::pipe::Pipe;
 use crate::executor;
+use crate::pool_buffer::PoolBuffer;
 
 /// What an operation owns while the kernel works on it.
 #[allow(dead_code)] // most of it is owned only to be kept alive
@@ -34,7 +35,7 @@ pub(crate) enum Keep {
     Open(Box<PathArguments>),
     Socket(Rc<Socket>),
     Receive(Rc<Socket>),
-    ReceiveInto(Rc<Socket>, BytesMut),
+    ReceiveInto(Rc<Socket>, PoolBuffer),
     Send(Rc<Socket>, Bytes),
     SendParts(Rc<Socket>, Box<SendParts>),
     Connect(Rc<Socket>, Box<SocketAddress>),

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use super::world::{Call, Event, Machine, World};
 use crate::buffer::{Memory, aligned};
 use crate::executor;
 use crate::limits::READ_BUFFER_BYTES;
+use crate::pool_buffer::PoolBuffer;
 use crate::ring::file::{FixedRange, OpenFile};
-use crate::ring::fixed::{Chunk, Taken, Use};
+use crate::ring::fixed::{Chunk, Region, Taken, Use};
 use crate::ring::net::{AcceptQueue, SendParts, Socket};
 use crate::ring::ops::{Keep, Op, OpId, Ops};
 use crate::ring::path::PathArguments;
@@ -99,6 +101,11 @@ impl Driver {
 
     #[allow(clippy::unused_self)]
     pub(crate) fn touched(&self, _of: Use, _chunks: u32) {}
+
+    #[allow(clippy::unused_self)] // as on the ring
+    pub(crate) fn touch(&self, _region: &Arc<Region>, _chunks: Range<u32>) -> Option<Op> {
+        None
+    }
 
     pub(crate) fn read(&self, file: &Arc<OpenFile>, buffer: BytesMut, count: usize, position: u64) -> Op {
         let (reactor, handle) = (self.key, number(file));
@@ -196,7 +203,7 @@ impl Driver {
         Op::new(op)
     }
 
-    pub(crate) fn receive_into(&self, socket: &Rc<Socket>, buffer: BytesMut) -> Op {
+    pub(crate) fn receive_into(&self, socket: &Rc<Socket>, buffer: PoolBuffer) -> Op {
         let op = self.begin(Keep::ReceiveInto(socket.clone(), buffer));
         self.world.receive(self.key, op, endpoint(socket));
         Op::new(op)

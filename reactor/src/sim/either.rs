@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
@@ -11,8 +12,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use io_uring::types::FsyncFlags;
 
+use crate::pool_buffer::PoolBuffer;
 use crate::ring::file::{FixedRange, OpenFile};
-use crate::ring::fixed::{Chunk, Taken, Use};
+use crate::ring::fixed::{Chunk, Region, Taken, Use};
 use crate::ring::net::{AcceptQueue, SendParts, Socket};
 use crate::ring::ops::{Op, OpId, Ops};
 use crate::ring::recv_buffers::RecvBuffers;
@@ -47,6 +49,7 @@ both! {
     fn cancel(&self, id: OpId);
     fn take(&self, of: Use) -> Taken;
     fn touched(&self, of: Use, chunks: u32);
+    fn touch(&self, region: &Arc<Region>, chunks: Range<u32>) -> Option<Op>;
     fn read(&self, file: &Arc<OpenFile>, buffer: BytesMut, count: usize, position: u64) -> Op;
     fn read_fixed(&self, file: &Arc<OpenFile>, chunk: Chunk, range: FixedRange) -> Op;
     fn write(&self, file: &Arc<OpenFile>, data: Bytes, position: u64, flags: i32) -> Op;
@@ -61,7 +64,7 @@ both! {
     fn connect(&self, socket: &Rc<Socket>, address: SocketAddr) -> Op;
     fn accept(&self, queue: &Rc<AcceptQueue>);
     fn receive(&self, socket: &Rc<Socket>, wait_first: bool) -> Op;
-    fn receive_into(&self, socket: &Rc<Socket>, buffer: BytesMut) -> Op;
+    fn receive_into(&self, socket: &Rc<Socket>, buffer: PoolBuffer) -> Op;
     fn send(&self, socket: &Rc<Socket>, data: Bytes) -> Op;
     fn send_parts(&self, socket: &Rc<Socket>, parts: Box<SendParts>) -> Op;
     fn writable(&self, socket: &Rc<Socket>) -> Op;

@@ -274,7 +274,7 @@ impl World {
         let room = {
             let mut ops = reactor.driver().ops().borrow_mut();
             match ops.keep_of(op) {
-                Some(Keep::ReceiveInto(_, buffer)) => buffer.spare_capacity_mut().len(),
+                Some(Keep::ReceiveInto(_, buffer)) => buffer.spare().len(),
                 _ => RECV_BUFFER_BYTES,
             }
         };
@@ -291,7 +291,7 @@ impl World {
         if let Some(keep) = reactor.driver().ops().borrow_mut().keep_of(op) {
             match keep {
                 Keep::ReceiveInto(_, buffer) => {
-                    for (place, byte) in buffer.spare_capacity_mut().iter_mut().zip(&bytes) {
+                    for (place, byte) in buffer.spare().iter_mut().zip(&bytes) {
                         place.write(*byte);
                     }
                 }

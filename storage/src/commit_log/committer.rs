@@ -6,10 +6,13 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
+use reactor::PoolBuffer;
+
 use super::format::{CommitHeader, ENTRY_BYTES, Entry, HEADER_BYTES};
 use super::{InFlight, Inner, Retained, Sealed, State};
 use crate::limits::{
-    BLOCK, CHECKPOINT_AT_ONE_IN, COMMIT_BYTES_MAX, COMMIT_EAGER_BYTES, COMMITS_IN_FLIGHT_MAX, EVICTED_A_TURN,
+    BLOCK, CHECKPOINT_AT_ONE_IN, COMMIT_BUFFER_BYTES, COMMIT_BYTES_MAX, COMMIT_EAGER_BYTES,
+    COMMITS_IN_FLIGHT_MAX, EVICTED_A_TURN,
 };
 use crate::tail::Chunk;
 
@@ -28,23 +31,22 @@ impl Inner {
         }
         if state.buffer.is_empty() {
             if padded(HEADER_BYTES + length) > state.buffer.capacity() {
-                state.buffer = reactor::aligned(COMMIT_BYTES_MAX);
+                let pooled = self.pool.take(COMMIT_BUFFER_BYTES);
+                state.buffer = pooled.unwrap_or_else(|| PoolBuffer::plain(COMMIT_BYTES_MAX));
             }
-            state.buffer.resize(HEADER_BYTES, 0);
+            state.buffer.extend_to(HEADER_BYTES);
         }
-        let capacity = state.buffer.capacity();
         state.buffer.extend_from_slice(&entry.encode());
         let start = state.buffer.len();
         state.buffer.extend_from_slice(payload);
-        assert!(state.buffer.capacity() == capacity, "a commit buffer never moves");
         start..state.buffer.len()
     }
 
     /// Ends the commit being filled, which may be without entries: header, checksums and padding; gives the logs their slices of it.
     pub(super) fn seal(&self, state: &mut State) {
         if state.buffer.is_empty() {
-            state.buffer = reactor::aligned(BLOCK as usize);
-            state.buffer.resize(HEADER_BYTES, 0);
+            state.buffer = PoolBuffer::plain(BLOCK as usize);
+            state.buffer.extend_to(HEADER_BYTES);
         }
         let length = state.buffer.len();
         assert!(state.placed.is_empty() == (length == HEADER_BYTES));
@@ -62,8 +64,8 @@ impl Inner {
         let (bytes, crc) = header.encode();
         state.buffer[..HEADER_BYTES].copy_from_slice(&bytes);
         let padded = length.next_multiple_of(BLOCK as usize);
-        state.buffer.resize(padded, 0);
-        let bytes = state.buffer.split_to(padded).freeze();
+        state.buffer.extend_to(padded);
+        let bytes = state.buffer.give(padded);
         assert!(reactor::is_aligned(&bytes));
         let mut placed = std::mem::take(&mut state.placed);
         for entry in &mut placed {
