@@ -19,7 +19,7 @@ pub const REQUEST_SMALL_BYTES_MAX: usize = 16 << 20;
 /// Bytes of one buffer that a shard keeps for frames; larger ones, and those that find none free, get memory of the allocator,
 pub const FRAME_BUFFER_BYTES: usize = 1 << 20;
 /// of all of them,
-pub const FRAME_BUFFERS_BYTES_MAX: u64 = 16 << 20;
+pub const FRAME_BUFFERS_BYTES_MAX: u64 = 24 << 20;
 /// and how many are kept free until then, once two large frames have come.
 pub const FRAME_BUFFERS_READY: usize = 2;
 /// Bytes of a frame that are charged at a time when request memory is short.

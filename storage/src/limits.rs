@@ -9,7 +9,7 @@ pub const COMMIT_BYTES_MAX: usize = 1 << 20;
 /// Commits written at the same time.
 pub const COMMITS_IN_FLIGHT_MAX: usize = 4;
 /// Staged bytes from which a commit starts although another is in flight.
-pub const COMMIT_EAGER_BYTES: usize = 64 << 10;
+pub const COMMIT_EAGER_BYTES: usize = 256 << 10;
 /// Bytes of one buffer that commits are made in, one behind the other: two huge pages, of which less than a commit is left over.
 pub const COMMIT_BUFFER_BYTES: usize = 4 << 20;
 /// Such buffers that are made ready before they are needed, once a log has filled its first.
