@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +12,8 @@ use crate::executor;
 use crate::faults::{FileOp, check};
 use crate::limits::BUFFER_ALIGNMENT;
 use crate::ring::ops::Keep;
+use crate::ring::path::c_string;
+pub use crate::syncer::{can_sync_file_system, sync_file_system};
 use crate::sys::{self, outcome};
 use crate::{File, OpenOptions};
 
@@ -235,8 +236,7 @@ pub fn space(path: &Path) -> io::Result<Space> {
         let free_bytes = disk.borrow().free_space();
         return Ok(Space { free_bytes, total_bytes: disk.borrow().capacity() });
     }
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a path contains a zero byte"))?;
+    let path = c_string(path)?;
     let mut space = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
     // SAFETY: the path ends with a zero byte, and `space` is a valid place for a statvfs.
     sys::check(unsafe { libc::statvfs(path.as_ptr(), space.as_mut_ptr()) }.into())?;

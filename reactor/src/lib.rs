@@ -51,6 +51,7 @@ pub mod signal;
 pub mod sim;
 mod stats;
 pub mod sync;
+mod syncer;
 mod sys;
 mod task;
 mod time;

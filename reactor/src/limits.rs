@@ -50,6 +50,8 @@ pub const FILE_OP_BYTES_MAX: usize = 1 << 30;
 /// Kernel worker threads of a reactor for operations on files (bounded) and for others (unbounded). An fdatasync holds one
 /// for its whole time: with 4 of them 16 commits at a time reached 0.71 of a plain ring's rate, with 8 they reach 0.94.
 pub const KERNEL_WORKERS: [u32; 2] = [8, 8];
+/// Calls of [`sync_file_system`](crate::fs::sync_file_system) that wait in one process: one for each reactor.
+pub const FILE_SYSTEM_SYNCS_MAX: usize = REACTORS_MAX;
 /// How long a reactor that ends waits for operations the kernel still holds before it leaks their buffers.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 /// Size of one registered buffer in bytes.

@@ -22,11 +22,15 @@ pub enum Planted {
     EarlyReuse,
     /// Changes a commit's bytes while the disk has them.
     BufferInFlight,
+    /// Vouches for files that were written together before their file system is synced.
+    SafeBeforeFileSystemSync,
+    /// Leaves the files of such a sync in the device's cache.
+    NoFlushOfDevice,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 8] = [
+    pub const ALL: [Planted; 10] = [
         Planted::AckBeforeSync,
         Planted::SplitPair,
         Planted::StaleSuffix,
@@ -35,6 +39,8 @@ impl Planted {
         Planted::CheckpointBeforeData,
         Planted::EarlyReuse,
         Planted::BufferInFlight,
+        Planted::SafeBeforeFileSystemSync,
+        Planted::NoFlushOfDevice,
     ];
 }
 

@@ -1,13 +1,13 @@
 //! Writing checkpoints, and what must be durable before and may be freed after.
 //!
-//! **Crash order of a checkpoint**: data → sync of each file → sync of folders with new names → (carried blocks and
+//! **Crash order of a checkpoint**: data → sync of each file, or of all together → sync of folders with new names → (carried blocks and
 //! everything the records speak of are durable in the ring) → checkpoint → its sync → ring files reused → unlink.
 //!
 //! A checkpoint frees the older half of the full ring files. What they hold is written back; a partial block is
 //! carried forward as a new entry, once. If it would be carried again with nothing added, its partition is quiet:
 //! the block is written padded instead and leaves memory. So carrying costs what is active, not what exists.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::{Bound, ControlFlow};
 use std::rc::Rc;
 
@@ -30,8 +30,9 @@ use crate::maintenance::{for_each, listed};
 use crate::recovery::replay::SALVAGED_SEQUENCE;
 use crate::store::StoreInner;
 use crate::tail::Chunk;
+use crate::together::Together;
 use crate::types::{LeaderEpoch, LogId, Offset, Position, SegmentBase};
-use crate::writeback::{Extent, Sync, write_back};
+use crate::writeback::{Extent, Sync, has_work, write_back};
 
 /// What a checkpoint is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +44,15 @@ pub(crate) enum Goal {
     /// The same, but of so many logs that a stop does not take long: writing the few bytes of a quiet log costs a file and a folder
     /// of its own. The others stay in the ring, where the next start finds them.
     Stop,
+}
+
+impl Goal {
+    fn extent(self) -> Extent {
+        match self {
+            Goal::Everything | Goal::Stop => Extent::Everything,
+            Goal::Reclaim => Extent::Blocks,
+        }
+    }
 }
 
 /// Writes a checkpoint. Holds the store's maintenance turn.
@@ -63,13 +73,20 @@ pub(crate) async fn checkpoint(inner: &Rc<StoreInner>, goal: Goal) -> Result<(),
     // Logs that could not be written back keep their commits in the ring: what the others have done counts, and what
     // was deleted makes room.
     let again = Rc::new(Again::new(inner));
-    let each = Rc::clone(&cells);
-    let each = (0..cells.len()).map(move |index| Rc::clone(&each[index]));
-    let settled = for_each(each, move |cell| {
-        let (inner, again) = (Rc::clone(&shared), Rc::clone(&again));
-        async move { settle(&inner, &cell, freed, goal, &again).await.map(ControlFlow::Continue) }
-    })
-    .await;
+    let settled = if are_many(inner, &cells, goal.extent()).await {
+        settle_together(inner, &cells, freed, goal, &again).await
+    } else {
+        let each = Rc::clone(&cells);
+        let each = (0..cells.len()).map(move |index| Rc::clone(&each[index]));
+        let settle_one = move |cell| {
+            let (inner, again) = (Rc::clone(&shared), Rc::clone(&again));
+            async move { settle(&inner, &cell, freed, goal, &again).await.map(ControlFlow::Continue) }
+        };
+        for_each(each, settle_one).await
+    };
+    if settled.is_err() && inner.commit.poisoned().is_some() {
+        return settled;
+    }
     if let Err(error) = sync_dirs(inner).await {
         inner.commit.poison(&format!("names of segments are not durable: {error}"));
         return Err(error);
@@ -155,41 +172,155 @@ async fn settle(
     goal: Goal,
     again: &Again,
 ) -> Result<(), StorageError> {
-    let extent = match goal {
-        Goal::Everything | Goal::Stop => Extent::Everything,
-        Goal::Reclaim => Extent::Blocks,
-    };
-    if goal == Goal::Stop {
-        let needs_ring = {
-            let core = cell.core.borrow();
-            core.tail.needed(core.unsafe_from()).is_some()
-        };
-        if needs_ring && !again.may_write() {
-            return Ok(());
+    if !is_due(cell, goal, again) {
+        return Ok(());
+    }
+    write_back(inner, cell, goal.extent(), Sync::Yes).await?;
+    match next(inner, cell, freed, again) {
+        Next::Done => {}
+        Next::WriteQuiet => {
+            write_back(inner, cell, Extent::Everything, Sync::Yes).await?;
+            forget_safe(cell);
+        }
+        Next::WriteAgain => {
+            write_back(inner, cell, goal.extent(), Sync::Yes).await?;
+            carry(inner, cell, freed);
         }
     }
-    write_back(inner, cell, extent, Sync::Yes).await?;
+    Ok(())
+}
+
+/// The same for many logs, step by step: what they wrote becomes durable together.
+async fn settle_together(
+    inner: &Rc<StoreInner>,
+    cells: &[Rc<LogCell>],
+    freed: u64,
+    goal: Goal,
+    again: &Again,
+) -> Result<(), StorageError> {
+    let mut pace = Pace::every(LOGS_STEP);
+    let mut due = Vec::with_capacity(cells.len());
+    for cell in cells {
+        pace.step().await;
+        if is_due(cell, goal, again) {
+            due.push(Rc::clone(cell));
+        }
+    }
+    let (written, mut result) = write_all(inner, due, goal.extent()).await;
+    let (mut quiet, mut unfinished) = (Vec::new(), Vec::new());
+    for cell in written {
+        pace.step().await;
+        match next(inner, &cell, freed, again) {
+            Next::Done => {}
+            Next::WriteQuiet => quiet.push(cell),
+            Next::WriteAgain => unfinished.push(cell),
+        }
+    }
+    let (quiet, written) = write_all(inner, quiet, Extent::Everything).await;
+    result = result.and(written);
+    for cell in quiet {
+        pace.step().await;
+        forget_safe(&cell);
+    }
+    let (unfinished, written) = write_all(inner, unfinished, goal.extent()).await;
+    for cell in unfinished {
+        pace.step().await;
+        carry(inner, &cell, freed);
+    }
+    result.and(written)
+}
+
+/// Writes logs back, durably: together if they are many. Answers those of which all is as it should be.
+async fn write_all(
+    inner: &Rc<StoreInner>,
+    cells: Vec<Rc<LogCell>>,
+    extent: Extent,
+) -> (Vec<Rc<LogCell>>, Result<(), StorageError>) {
+    let together = Rc::new(Together::default());
+    let many = are_many(inner, &cells, extent).await;
+    let done = Rc::new(RefCell::new(Vec::with_capacity(cells.len())));
+    let shared = (Rc::clone(inner), Rc::clone(&together), Rc::clone(&done));
+    let written = for_each(cells.into_iter(), move |cell| {
+        let (inner, together, done) = shared.clone();
+        async move {
+            let sync = if many { Sync::With(&together) } else { Sync::Yes };
+            write_back(&inner, &cell, extent, sync).await?;
+            done.borrow_mut().push(cell);
+            Ok(ControlFlow::Continue(()))
+        }
+    })
+    .await;
+    match together.sync(inner).await {
+        Ok(()) => (done.take(), written),
+        Err(error) => (Vec::new(), written.and(Err(error))),
+    }
+}
+
+/// Whether so many logs have something to write that it is made durable together.
+async fn are_many(inner: &StoreInner, cells: &[Rc<LogCell>], extent: Extent) -> bool {
+    if inner.file_system.is_none() {
+        return false;
+    }
+    let mut left = inner.options.sync_together_from.max(1);
+    let mut pace = Pace::every(LOGS_STEP);
+    for cell in cells {
+        pace.step().await;
+        left -= usize::from(has_work(&cell.core.borrow(), extent));
+        if left == 0 {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether a checkpoint writes a log back: all but those that a stop leaves in the ring.
+fn is_due(cell: &LogCell, goal: Goal, again: &Again) -> bool {
+    if goal != Goal::Stop {
+        return true;
+    }
+    let needs_ring = {
+        let core = cell.core.borrow();
+        core.tail.needed(core.unsafe_from()).is_some()
+    };
+    !needs_ring || again.may_write()
+}
+
+/// What is still to be done for a log that was written back.
+enum Next {
+    Done,
+    /// All of it, for it is quiet.
+    WriteQuiet,
+    /// Once more, and then it is carried.
+    WriteAgain,
+}
+
+/// Carries what is left of a log that was written back, unless that is to be written.
+fn next(inner: &Rc<StoreInner>, cell: &Rc<LogCell>, freed: u64, again: &Again) -> Next {
     let tight =
         inner.commit.with_ring(|ring| ring.free() < (4 * COMMIT_BYTES_MAX as u64).min(ring.total() / 8));
     let quiet = {
         let core = cell.core.borrow();
         let needed = core.tail.needed(core.unsafe_from());
         if core.health != Health::Serving || needed.is_none_or(|needed| needed > freed) {
-            return Ok(());
+            return Next::Done;
         }
         tight || (core.carried && !again.may_carry(needed_bytes(&core)))
     };
     if quiet {
-        write_back(inner, cell, Extent::Everything, Sync::Yes).await?;
-        let mut core = cell.core.borrow_mut();
-        let safe = core.unsafe_from();
-        core.tail.forget_safe(safe);
-    } else if carry(inner, cell, freed) == Carried::TooMuch {
-        // The next time it is a partial block: only one append can lie on both sides of `freed`.
-        write_back(inner, cell, extent, Sync::Yes).await?;
-        carry(inner, cell, freed);
+        return Next::WriteQuiet;
     }
-    Ok(())
+    match carry(inner, cell, freed) {
+        Carried::Done => Next::Done,
+        // The next time it is a partial block: only one append can lie on both sides of `freed`.
+        Carried::TooMuch => Next::WriteAgain,
+    }
+}
+
+/// A quiet log's block leaves memory.
+fn forget_safe(cell: &LogCell) {
+    let mut core = cell.core.borrow_mut();
+    let safe = core.unsafe_from();
+    core.tail.forget_safe(safe);
 }
 
 /// What one checkpoint may carry forward once more. When very many logs fall quiet together, writing the block of each, in

@@ -41,6 +41,7 @@ mod store;
 mod tail;
 pub mod time_index;
 mod time_search;
+mod together;
 mod truncate;
 pub mod types;
 mod watch;

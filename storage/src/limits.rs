@@ -46,6 +46,9 @@ pub const SEGMENT_AHEAD_FROM_BYTES: u64 = 1 << 20;
 pub const RELIEVE_TO_ONE_IN: u64 = 4;
 /// Partitions written back at the same time. Few: their syncs share the kernel's workers with those of the commits.
 pub const WRITEBACKS_MAX: usize = 2;
+/// Files from which a checkpoint makes what it wrote durable together, by one sync of their file system. Each sync of its own
+/// holds a kernel worker, flushes the device and wakes the shard; a sync of everything waits for what others have dirty there.
+pub const SYNC_TOGETHER_FROM: usize = 64;
 /// Bytes read at a time when batch headers are walked.
 pub const WALK_BYTES: usize = 16 << 10;
 /// Largest batch that is read into memory as a whole (Kafka's own bound on a batch is `i32::MAX`).

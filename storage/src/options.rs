@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use crate::limits::{RING_FILE_BYTES, RING_FIRST_FILE_BYTES};
+use crate::limits::{RING_FILE_BYTES, RING_FIRST_FILE_BYTES, SYNC_TOGETHER_FROM};
 use crate::types::LogId;
 
 /// Whether files are written past the page cache.
@@ -76,6 +76,9 @@ pub struct StoreOptions {
     pub on_damage: OnDamage,
     /// Milliseconds after which an idle producer is forgotten (`producer.id.expiration.ms`).
     pub producer_expiration_ms: u64,
+    /// For tests: files from which a checkpoint syncs their file system instead of each.
+    #[doc(hidden)]
+    pub sync_together_from: usize,
     /// For tests: writes of the commit log from this sequence on fail.
     #[doc(hidden)]
     pub fail_commits_from: Option<u64>,
@@ -99,6 +102,7 @@ impl StoreOptions {
             sync: SyncChoice::Auto,
             on_damage: OnDamage::Refuse,
             producer_expiration_ms: 86_400_000,
+            sync_together_from: SYNC_TOGETHER_FROM,
             fail_commits_from: None,
         }
     }

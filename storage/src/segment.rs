@@ -142,6 +142,11 @@ impl Segment {
         self.written = written;
     }
 
+    /// A sync of what was written has failed: nothing of it is believed, all of it is written again.
+    pub(crate) fn write_again(&mut self) {
+        self.written = self.safe / BLOCK * BLOCK;
+    }
+
     /// Notes that bytes up to `safe` are durable.
     pub(crate) fn advance_safe(&mut self, safe: u64) {
         assert!(safe <= self.bytes);

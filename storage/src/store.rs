@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use reactor::sync::{Notify, Semaphore};
-use reactor::{SyncMethod, Task};
+use reactor::{File, SyncMethod, Task};
 
 use crate::checkpoint::{Slots, Summary};
 use crate::cold_segments::ColdSegments;
@@ -53,6 +53,8 @@ pub struct StoreStats {
     pub writeback_bytes: u64,
     /// Checkpoints written.
     pub checkpoints: u64,
+    /// Syncs of the whole file system, each for what a checkpoint wrote to many files.
+    pub synced_together: u64,
     /// Partial blocks carried forward.
     pub carried: u64,
     /// Logs.
@@ -73,6 +75,7 @@ pub struct StoreStats {
 pub(crate) struct Counters {
     pub(crate) writeback_bytes: Cell<u64>,
     pub(crate) checkpoints: Cell<u64>,
+    pub(crate) synced_together: Cell<u64>,
     pub(crate) carried: Cell<u64>,
     pub(crate) offline_logs: Cell<usize>,
     pub(crate) salvaged_bytes: Cell<u64>,
@@ -116,6 +119,8 @@ pub(crate) struct StoreInner {
     /// Folders with new names that are not yet durable.
     pub(crate) unsynced_dirs: RefCell<BTreeSet<PathBuf>>,
     pub(crate) space: Space,
+    /// The folder of segments, held open to sync its file system; `None` where that is no sync of every file.
+    pub(crate) file_system: Option<File>,
     closed: Cell<bool>,
 }
 
@@ -220,7 +225,8 @@ impl Store {
     ) -> Result<(Store, RecoveryReport), StorageError> {
         let (recovered, report) = crate::recovery::recover(options, catalog).await?;
         let logs: Vec<Rc<LogCell>> = recovered.logs.values().cloned().collect();
-        let inner = Self::assemble(recovered);
+        let file_system = crate::together::open(&recovered.options).await?;
+        let inner = Self::assemble(recovered, file_system);
         let mut pace = reactor::Pace::every(LOGS_STEP);
         for cell in logs {
             let unsettled = {
@@ -236,7 +242,7 @@ impl Store {
         Ok((Store { handle: Rc::new(Handle { inner }) }, report))
     }
 
-    fn assemble(recovered: Recovered) -> Rc<StoreInner> {
+    fn assemble(recovered: Recovered, file_system: Option<File>) -> Rc<StoreInner> {
         Rc::new(StoreInner {
             options: recovered.options,
             commit: recovered.commit,
@@ -259,6 +265,7 @@ impl Store {
             summary: Cell::new(recovered.summary),
             unsynced_dirs: RefCell::default(),
             space: Space::default(),
+            file_system,
             closed: Cell::new(false),
         })
     }
@@ -354,6 +361,7 @@ impl Store {
             tail_bytes: inner.commit.retained_bytes(),
             writeback_bytes: inner.counters.writeback_bytes.get(),
             checkpoints: inner.counters.checkpoints.get(),
+            synced_together: inner.counters.synced_together.get(),
             carried: inner.counters.carried.get(),
             logs: inner.logs.borrow().len(),
             offline_logs: inner.counters.offline_logs.get(),

@@ -5,7 +5,7 @@
 //! come into the same write: at roll, at shutdown, and for a partition that has gone quiet. Writing that block again
 //! later, longer, is safe for its old bytes: both versions hold them, sector by sector.
 //!
-//! Crash order: data → sync of the file → `safe` moves → a checkpoint says so. A finished segment also gets its exact
+//! Crash order: data → sync of the file, or of all files at once (`together`) → `safe` moves → a checkpoint says so. A finished segment also gets its exact
 //! length and its index files, before `safe` reaches its end. New names are noted, and synced by the checkpoint.
 
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use crate::options::Direct;
 use crate::salvage;
 use crate::segment::Segment;
 use crate::store::StoreInner;
+use crate::together::{Together, Written};
 use crate::types::SegmentBase;
 
 /// How far writeback goes.
@@ -36,10 +37,18 @@ pub(crate) enum Extent {
 }
 
 /// Whether what was written is made durable.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Sync {
+#[derive(Clone, Copy)]
+pub(crate) enum Sync<'a> {
     Yes,
+    /// By the caller, with others; but segments that are complete at once, as with `Yes`.
+    With(&'a Together),
     No,
+}
+
+impl Sync<'_> {
+    fn is_wanted(self) -> bool {
+        !matches!(self, Sync::No)
+    }
 }
 
 /// One segment's work.
@@ -55,6 +64,8 @@ struct Job {
     is_new: bool,
     allocated: u64,
     ahead: bool,
+    /// Of the log.
+    generation: u32,
 }
 
 /// Writes back what one log has. Holds the store's maintenance turn.
@@ -62,7 +73,7 @@ pub(crate) async fn write_back(
     inner: &Rc<StoreInner>,
     cell: &Rc<LogCell>,
     extent: Extent,
-    sync: Sync,
+    sync: Sync<'_>,
 ) -> Result<(), StorageError> {
     let mut after: Option<SegmentBase> = None;
     loop {
@@ -106,8 +117,13 @@ async fn failed(inner: &Rc<StoreInner>, cell: &Rc<LogCell>, error: StorageError)
     salvage::take_offline(inner, cell, &error).await
 }
 
+/// Whether writeback with a sync would have something to do.
+pub(crate) fn has_work(core: &LogCore, extent: Extent) -> bool {
+    core.health == Health::Serving && next_job(core, None, extent, Sync::Yes).is_some()
+}
+
 /// The first segment after `after` that has something to write or sync.
-fn next_job(core: &LogCore, after: Option<SegmentBase>, extent: Extent, sync: Sync) -> Option<Job> {
+fn next_job(core: &LogCore, after: Option<SegmentBase>, extent: Extent, sync: Sync<'_>) -> Option<Job> {
     let active = core.active().base;
     let candidates = core.segments.iter().filter(|segment| after.is_none_or(|after| segment.base > after));
     for segment in candidates {
@@ -115,10 +131,10 @@ fn next_job(core: &LogCore, after: Option<SegmentBase>, extent: Extent, sync: Sy
             continue;
         }
         let flushed = core.flushed_bytes(segment);
-        let finish = segment.base != active && flushed == segment.bytes && sync == Sync::Yes;
+        let finish = segment.base != active && flushed == segment.bytes && sync.is_wanted();
         let to = if finish || extent == Extent::Everything { flushed } else { flushed / BLOCK * BLOCK };
         let writes = to > segment.written.max(segment.safe);
-        let syncs = sync == Sync::Yes && segment.written > segment.safe;
+        let syncs = sync.is_wanted() && segment.written > segment.safe;
         if writes || syncs || finish {
             return Some(Job {
                 base: segment.base,
@@ -128,6 +144,7 @@ fn next_job(core: &LogCore, after: Option<SegmentBase>, extent: Extent, sync: Sy
                 is_new: segment.written == 0 && segment.safe == 0 && segment.allocated == 0,
                 allocated: segment.allocated,
                 ahead: segment.base == active && core.config.segment_bytes > 2 * SEGMENT_AHEAD_BYTES,
+                generation: core.generation,
             });
         }
     }
@@ -139,7 +156,7 @@ async fn run(
     cell: &Rc<LogCell>,
     dir: &Path,
     job: Job,
-    sync: Sync,
+    sync: Sync<'_>,
 ) -> Result<(), StorageError> {
     let path = segment_path(dir, job.base, "log");
     if job.is_new {
@@ -161,20 +178,27 @@ async fn run(
         file.set_len(job.to).await.map_err(StorageError::io("set the length of", &path))?;
         write_indexes(inner, cell, dir, job.base).await?;
     }
-    if sync == Sync::Yes && !planted(Planted::CheckpointBeforeData) {
+    match sync {
+        Sync::No => return Ok(()),
+        Sync::With(together) if !job.finish => {
+            let Job { base, to, generation, .. } = job;
+            together.add(Written { cell: Rc::clone(cell), generation, base, to }, file);
+            return Ok(());
+        }
+        Sync::Yes | Sync::With(_) => {}
+    }
+    if !planted(Planted::CheckpointBeforeData) {
         file.sync_data().await.map_err(StorageError::io("sync", &path))?;
     }
     let mut core = cell.core.borrow_mut();
     let Some(segment) = core.segment_mut(job.base) else { return Ok(()) };
-    if sync == Sync::Yes {
-        segment.advance_safe(job.to);
-        if job.finish {
-            segment.indexes = None;
-            // A partial last block stays as it was written; nothing is behind it.
-            segment.written = segment.bytes / BLOCK * BLOCK;
-        }
-        core.changed = true;
+    segment.advance_safe(job.to);
+    if job.finish {
+        segment.indexes = None;
+        // A partial last block stays as it was written; nothing is behind it.
+        segment.written = segment.bytes / BLOCK * BLOCK;
     }
+    core.changed = true;
     Ok(())
 }
 

@@ -26,7 +26,8 @@ impl PathArguments {
     }
 }
 
-fn c_string(path: &Path) -> io::Result<CString> {
+/// A path as system calls want it.
+pub(crate) fn c_string(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes())
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a path contains a zero byte"))
 }

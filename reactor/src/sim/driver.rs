@@ -159,6 +159,13 @@ impl Driver {
         self.on_disk(Keep::File(file.clone()), |op| Event::Sync { reactor, op, handle, up_to })
     }
 
+    /// Only here: the ring has none.
+    pub(crate) fn sync_file_system(&self, file: &Arc<OpenFile>) -> Op {
+        let reactor = self.key;
+        let up_to = self.machine.disk.borrow().now();
+        self.on_disk(Keep::File(file.clone()), |op| Event::SyncFileSystem { reactor, op, up_to })
+    }
+
     pub(crate) fn allocate(&self, file: &Arc<OpenFile>, position: u64, length: u64) -> Op {
         let handle = number(file);
         self.call(Keep::File(file.clone()), Call::Allocate { handle, position, length })

@@ -29,6 +29,8 @@ pub(crate) enum Event {
     Write { reactor: u32, op: OpId, handle: u32, position: u64, syncs_itself: bool, then_sync: Option<OpId> },
     /// A sync ends that began at the change `up_to`.
     Sync { reactor: u32, op: OpId, handle: u32, up_to: u64 },
+    /// A sync of the whole disk ends, that began at the change `up_to`.
+    SyncFileSystem { reactor: u32, op: OpId, up_to: u64 },
     /// A read looks at the disk.
     Read { reactor: u32, op: OpId, handle: u32, position: u64, count: usize },
     /// Any other call of the file system.
@@ -236,6 +238,13 @@ impl World {
                     self.finish(reactor, op, code(result.map(|()| 0)));
                 }
             }
+            Event::SyncFileSystem { reactor, op, up_to } => {
+                if let Some((_, machine)) = self.reactor(reactor) {
+                    let result = machine.disk.borrow_mut().sync_all(up_to);
+                    self.trace.note("syncfs", u64::from(machine.id), up_to);
+                    self.finish(reactor, op, code(result.map(|()| 0)));
+                }
+            }
             Event::Read { reactor, op, handle, position, count } => {
                 self.read(reactor, op, handle, position, count);
             }
@@ -362,6 +371,7 @@ impl World {
             let key = match &timed.event {
                 Event::Write { reactor, .. }
                 | Event::Sync { reactor, .. }
+                | Event::SyncFileSystem { reactor, .. }
                 | Event::Read { reactor, .. }
                 | Event::Call { reactor, .. }
                 | Event::Finish { reactor, .. }

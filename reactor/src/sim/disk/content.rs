@@ -34,6 +34,8 @@ pub(crate) struct Content {
     newest: BTreeMap<usize, u64>,
     /// The same for the length.
     newest_length: u64,
+    /// The last write went past the page cache.
+    pub(crate) direct: bool,
 }
 
 /// How much of what is not durable a power cut takes.
@@ -58,6 +60,11 @@ impl Content {
 
     pub(crate) fn has_changes(&self) -> bool {
         !self.changes.is_empty()
+    }
+
+    /// Whether a sync that began at a moment has something to do.
+    pub(crate) fn has_changes_up_to(&self, moment: u64) -> bool {
+        self.changes.iter().any(|change| !change.doomed && change.sequence <= moment)
     }
 
     /// What a reader sees at a position.

@@ -3,6 +3,9 @@
 //! Data, lengths, names and removals become durable only by their own sync: a file's by syncing the file, a name's by syncing
 //! its folder. A power cut takes of the rest what chance says. More than any real disk loses, and never less than one may.
 //! A write past the page cache is seen by readers at once and is as volatile as any other until it is synced.
+//!
+//! A sync of the whole file system brings all files' data no further than to the drive's cache, as XFS may: the next sync of any
+//! file that begins after it makes them durable. Names it leaves as they are.
 
 pub(crate) mod content;
 pub(crate) mod faults;
@@ -44,6 +47,8 @@ struct Open {
 pub struct DiskStats {
     /// Finished syncs of files, by fdatasync, fsync or a write that syncs itself.
     pub syncs: u64,
+    /// Finished syncs of the whole file system.
+    pub syncs_of_all: u64,
     /// Written bytes.
     pub written_bytes: u64,
     /// Read bytes.
@@ -64,6 +69,8 @@ pub(crate) struct Disk {
     sequence: u64,
     capacity: u64,
     fua: Option<bool>,
+    /// Syncs of everything that were not followed by a flush of the drive's cache: when each ended, and what it covers.
+    in_cache: Vec<(u64, u64)>,
     pub(crate) faults: Faults,
     pub(crate) stats: DiskStats,
 }
@@ -82,6 +89,7 @@ impl Disk {
             sequence: 0,
             capacity,
             fua,
+            in_cache: Vec::new(),
             faults: Faults::default(),
             stats: DiskStats::default(),
         }
@@ -227,7 +235,10 @@ impl Disk {
         }
         self.need_space(handle, position + bytes.len() as u64)?;
         let sequence = self.tick();
-        self.file_mut(handle)?.write(sequence, position as usize, bytes);
+        let direct = self.file(handle)?.0.direct;
+        let content = self.file_mut(handle)?;
+        content.write(sequence, position as usize, bytes);
+        content.direct = direct;
         self.stats.written_bytes += bytes.len() as u64;
         Ok(sequence)
     }
@@ -270,6 +281,40 @@ impl Disk {
             Some(Inode::Folder(folder)) => folder.persist(up_to),
             None => {}
         }
+        self.flush(up_to);
+        Ok(())
+    }
+
+    /// A sync that began at a moment has flushed the drive's cache.
+    fn flush(&mut self, moment: u64) {
+        let covered = self.in_cache.extract_if(.., |(ended, _)| *ended <= moment).map(|(_, up_to)| up_to);
+        let Some(up_to) = covered.max() else { return };
+        for inode in self.inodes.values_mut() {
+            if let Inode::File(content) = inode {
+                content.persist(up_to);
+            }
+        }
+    }
+
+    /// Ends a sync of all files that began at the change `up_to`. A file that fails fails it for all.
+    pub(crate) fn sync_all(&mut self, up_to: u64) -> io::Result<()> {
+        let mut result = Ok(());
+        for (path, node) in self.paths() {
+            let Some(Inode::File(content)) = self.inodes.get_mut(&node) else { continue };
+            if !content.has_changes_up_to(up_to) {
+                continue;
+            }
+            if let Err(error) = self.faults.check(On::Sync, &path, &mut self.stats) {
+                if !content.direct {
+                    content.doom(up_to);
+                }
+                result = result.and(Err(error));
+            }
+        }
+        result?;
+        self.stats.syncs_of_all += 1;
+        let ended = self.tick();
+        self.in_cache.push((ended, up_to));
         Ok(())
     }
 
@@ -422,6 +467,7 @@ impl Disk {
 
     /// The power is cut.
     pub(crate) fn cut(&mut self, random: &Random) {
+        self.in_cache.clear();
         let losses = [
             Loss::All,
             Loss::Nothing,
@@ -464,6 +510,14 @@ impl Disk {
 
     /// Paths of all files, in order.
     pub(crate) fn files(&self) -> Vec<(String, u64)> {
+        let length = |node| match self.inodes.get(&node) {
+            Some(Inode::File(content)) => content.len() as u64,
+            _ => 0,
+        };
+        self.paths().into_iter().map(|(path, node)| (path, length(node))).collect()
+    }
+
+    fn paths(&self) -> Vec<(String, Node)> {
         let mut found = Vec::new();
         let mut folders = vec![(String::new(), ROOT)];
         while let Some((path, node)) = folders.pop() {
@@ -471,7 +525,7 @@ impl Disk {
                 for (name, entry) in folder.entries() {
                     let path = format!("{path}/{name}");
                     match self.inodes.get(&entry) {
-                        Some(Inode::File(content)) => found.push((path, content.len() as u64)),
+                        Some(Inode::File(_)) => found.push((path, entry)),
                         _ => folders.push((path, entry)),
                     }
                 }
