@@ -156,3 +156,76 @@ fn a_full_disk_and_a_planned_fault_give_their_errors() {
     assert!(simulation.run_until(soon(), || simulation.has_ended(reactor)));
     assert_eq!(simulation.disk_stats(machine).failed, 1);
 }
+
+/// Writes some files and syncs none of them; then their file system, and perhaps one file.
+async fn write_together(flush: bool) -> io::Result<()> {
+    let root = File::open(Path::new("/"), &OpenOptions::new().read(true)).await?;
+    let options = OpenOptions::new().write(true).create(true).direct(true);
+    let mut last = None;
+    for number in 0..5 {
+        let file = File::open(Path::new(&format!("/{number}")), &options).await?;
+        let mut block = crate::aligned(4096);
+        block.resize(4096, 7);
+        file.write_at(block.freeze(), 0).await?;
+        last = Some(file);
+    }
+    fs::sync_dir(Path::new("/")).await?;
+    fs::sync_file_system(&root).await?;
+    match last {
+        Some(file) if flush => file.sync_data().await,
+        _ => Ok(()),
+    }
+}
+
+#[test]
+fn a_synced_file_system_survives_every_power_cut_when_the_device_was_flushed() {
+    let mut lost = 0;
+    for seed in 0..60 {
+        let flush = seed % 2 == 0;
+        let simulation = Simulation::new(Options::new(seed));
+        let machine = simulation.machine(1 << 30, None);
+        let reactor = simulation.start(machine, move || async move { write_together(flush).await.unwrap() });
+        assert!(simulation.run_until(soon(), || simulation.has_ended(reactor)));
+        assert_eq!(simulation.disk_stats(machine).syncs_of_all, 1);
+        simulation.power_cut(machine);
+        let whole = simulation.files(machine).iter().filter(|(_, length)| *length == 4096).count();
+        assert!(whole == 5 || !flush, "seed {seed}: {whole}");
+        lost += 5 - whole;
+    }
+    assert!(lost > 20, "{lost}");
+}
+
+#[test]
+fn a_flush_covers_a_sync_of_everything_only_when_it_began_after_it() {
+    let mut lost = 0;
+    for seed in 0..40 {
+        let simulation = Simulation::new(Options::new(seed));
+        let machine = simulation.machine(1 << 30, None);
+        let reactor = simulation.start(machine, || async {
+            commit("/other", 1, SyncMethod::LinkedFdatasync).await.unwrap();
+            let other = File::open(Path::new("/other"), &OpenOptions::new().write(true)).await.unwrap();
+            let together = crate::spawn(Priority::Latency, "together", write_together(false));
+            while !together.is_finished() {
+                other.sync_data().await.unwrap();
+            }
+        });
+        assert!(simulation.run_until(soon(), || simulation.has_ended(reactor)));
+        simulation.power_cut(machine);
+        lost += simulation.files(machine).iter().filter(|(_, length)| *length != 4096).count();
+    }
+    assert!(lost > 0, "{lost}");
+}
+
+#[test]
+fn one_file_that_fails_fails_the_sync_of_its_file_system() {
+    let simulation = Simulation::new(Options::new(5));
+    let machine = simulation.machine(1 << 30, None);
+    simulation.fail(machine, Fault { on: On::Sync, path: "/3".into(), errno: libc::EIO, after: 0, times: 1 });
+    let reactor = simulation.start(machine, || async {
+        let error = write_together(true).await.unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EIO));
+        write_together(true).await.unwrap();
+    });
+    assert!(simulation.run_until(soon(), || simulation.has_ended(reactor)));
+    assert_eq!(simulation.disk_stats(machine).failed, 1);
+}

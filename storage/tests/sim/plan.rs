@@ -43,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) active_logs: u64,
     pub(crate) idle_logs: u64,
     pub(crate) producers: u64,
+    /// What a segment fails with, when it fails.
+    pub(crate) segment_errno: i32,
 }
 
 impl Plan {
@@ -50,6 +52,10 @@ impl Plan {
         let random = Random::new(seed, "plan");
         let ring = random.range(4..17) * (64 << 10);
         let file = *random.pick(&[64 << 10, 96 << 10, 128 << 10]);
+        // A stream of its own: the other settings of a seed stay what they were.
+        let together = Random::new(seed, "together");
+        let sync_together_from = *together.pick(&[1, 1, 2, 3, 6, usize::MAX]);
+        let segment_errno = *together.pick(&[5, 5, 5, 28]);
         let options = StoreOptions {
             commit_log_bytes: ring,
             ring_first_file_bytes: file,
@@ -57,6 +63,7 @@ impl Plan {
             dirty_bytes: random.range(1..9) * (64 << 10),
             tail_bytes: random.range(1..9) * (64 << 10),
             free_bytes_min: 128 << 10,
+            sync_together_from,
             sync: *random.pick(&[SyncChoice::Auto, SyncChoice::Fdatasync, SyncChoice::Dsync]),
             ..StoreOptions::new(Path::new("/data"), 0)
         };
@@ -71,7 +78,7 @@ impl Plan {
         let active_logs = random.range(1..7);
         let idle_logs = *random.pick(&[0, 3, 40]);
         let producers = random.range(1..5);
-        Self { options, fua, lives, active_logs, idle_logs, producers }
+        Self { options, fua, lives, active_logs, idle_logs, producers, segment_errno }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::plan::{End, Life, Plan, Trouble, log_config};
 use crate::work::{self, Shard};
 
 /// What every batch of runs must have seen, so that it was not idle.
-pub(crate) const COUNTED: [&str; 19] = [
+pub(crate) const COUNTED: [&str; 20] = [
     "acknowledged",
     "duplicates",
     "reads",
@@ -35,6 +35,7 @@ pub(crate) const COUNTED: [&str; 19] = [
     "ring wrapped",
     "checkpoints",
     "carried",
+    "synced together",
     "poisoned",
     "commits replayed",
     "refused to start",
@@ -204,7 +205,8 @@ impl Run {
             Trouble::SegmentFails => {
                 let on = if self.random.one_in(2) { On::Write } else { On::Sync };
                 let after = self.random.below(20);
-                self.simulation.fail(self.machine, Fault { after, ..fault(on, "/topics/") });
+                let errno = self.plan.segment_errno;
+                self.simulation.fail(self.machine, Fault { after, errno, ..fault(on, "/topics/") });
             }
             Trouble::Full => {
                 let room = self.plan.options.free_bytes_min + self.random.range(0..400 << 10);
@@ -378,6 +380,7 @@ fn take_counters(shard: &Shard, before: &mut StoreStats) {
     seen.add("ring wrapped", laps(&stats).saturating_sub(laps(before)));
     seen.add("checkpoints", stats.checkpoints - before.checkpoints);
     seen.add("carried", stats.carried - before.carried);
+    seen.add("synced together", stats.synced_together - before.synced_together);
     seen.add("poisoned", u64::from(stats.poisoned && !before.poisoned));
     *before = stats;
 }
