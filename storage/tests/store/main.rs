@@ -10,3 +10,4 @@ mod model;
 mod reopen;
 mod shards;
 mod support;
+mod together;
