@@ -18,7 +18,7 @@ use crate::options::{Catalog, LogConfig};
 use crate::producer_state::{ProducerBatch, ProducerBudget};
 use crate::salvage::Piece;
 use crate::tail::{Chunk, Edges, Place};
-use crate::types::{LogId, Offset, Timestamp};
+use crate::types::{LogId, Offset, SegmentBase, Timestamp};
 
 /// Why replay cannot go on; the caller names the place.
 #[derive(Debug)]
@@ -323,12 +323,8 @@ impl Partial {
                 chunk.at = at;
                 chunk.edges = Edges::Raw;
             }
-            if chunk.at.segment > at.segment {
-                let full = core.segment(at.segment).is_some_and(|segment| segment.bytes == at.position);
-                let next = core.segments.iter().find(|segment| segment.base > at.segment).map(|s| s.base);
-                if full && next == Some(chunk.at.segment) {
-                    at = Place { segment: chunk.at.segment, position: 0 };
-                }
+            if chunk.at.segment > at.segment && behind_full(&core, at) == Some(chunk.at.segment) {
+                at = Place { segment: chunk.at.segment, position: 0 };
             }
             if chunk.at != at {
                 return Err(format!("bytes from {} of segment {} on are missing", at.position, at.segment));
@@ -336,6 +332,10 @@ impl Partial {
             at.position = chunk.end();
             unhandled += chunk.bytes.len() as u64;
             chunks.push(chunk);
+        }
+        // A truncation to the start of a segment leaves it there, empty.
+        if end.position == 0 && behind_full(&core, at) == Some(end.segment) {
+            at = end;
         }
         if at != end && !(safe == at && core.segments.iter().all(crate::segment::Segment::is_safe)) {
             return Err(format!("bytes from {} of segment {} on are missing", at.position, at.segment));
@@ -347,6 +347,12 @@ impl Partial {
         core.unhandled = unhandled;
         Ok(core)
     }
+}
+
+/// The segment that follows a place, if that is the end of its own.
+fn behind_full(core: &LogCore, at: Place) -> Option<SegmentBase> {
+    let full = core.segment(at.segment).is_some_and(|segment| segment.bytes == at.position);
+    core.segments.iter().map(|segment| segment.base).find(|base| full && *base > at.segment)
 }
 
 /// A batch ends where the next one begins.
