@@ -69,14 +69,26 @@ impl OpenFile {
 
 // With a simulated file there is no descriptor; its handle closes itself.
 impl Drop for OpenFile {
-    /// Closing a file that was unlinked frees its blocks, which takes long: a kernel worker does it.
+    /// Closing a file that was unlinked frees its blocks, which takes long: a kernel worker does it. Any other is closed here:
+    /// the worker would cost more, and wake the reactor to tell of it.
     fn drop(&mut self) {
         let Some(descriptor) = self.descriptor.take() else { return };
+        if has_name(&descriptor) {
+            return drop(descriptor);
+        }
         executor::try_with(|reactor| match reactor {
             Some(reactor) => reactor.driver().close(descriptor),
             None => drop(descriptor),
         });
     }
+}
+
+fn has_name(descriptor: &OwnedFd) -> bool {
+    let mut status = std::mem::MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: `status` is a valid place for the kernel to write a stat.
+    let answer = unsafe { libc::fstat(descriptor.as_raw_fd(), status.as_mut_ptr()) };
+    // SAFETY: written by the kernel, or zeros.
+    answer == 0 && unsafe { status.assume_init() }.st_nlink > 0
 }
 
 /// What to read into a registered buffer.

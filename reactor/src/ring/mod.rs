@@ -154,10 +154,8 @@ impl Driver {
             ids
         };
         let flags = squeue::Flags::IO_LINK | squeue::Flags::SKIP_SUCCESS;
-        let pair = [
-            first.0.flags(flags).user_data(first_id.user_data()),
-            second.0.user_data(second_id.user_data()),
-        ];
+        let pair =
+            [first.0.flags(flags).user_data(first_id.user_data()), second.0.user_data(second_id.user_data())];
         // Noted before the push, so that a submission in the middle of it would not go unseen.
         self.pairs.borrow_mut().push_back((self.pushed.get() + 1, second_id));
         // SAFETY: by this function's contract; the slots keep both until their completions.
