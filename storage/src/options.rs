@@ -95,7 +95,7 @@ impl StoreOptions {
             ring_first_file_bytes: RING_FIRST_FILE_BYTES,
             ring_file_bytes: RING_FILE_BYTES,
             dirty_bytes: 64 << 20,
-            tail_bytes: 128 << 20,
+            tail_bytes: 64 << 20,
             free_bytes_min: 64 << 20,
             known: Known::Perhaps,
             direct: Direct::Required,

@@ -1,7 +1,8 @@
 //! Files that one checkpoint has written and makes durable together: one sync of their file system instead of one of each.
 //!
 //! Crash order: the file system is held open from before the first write → all files are written → the file system is
-//! synced → one of the files is synced, which flushes the device → `safe` moves, of every file to where the file was written.
+//! synced → one of the files is synced, which flushes the device → `safe` moves, of every file to where the file was written. The
+//! names of new files and folders need no sync of their own then.
 //!
 //! Meanwhile logs go on: what they get is beyond what was written here and waits for the next time. A log that was
 //! deleted, has failed or was truncated, and a segment that is no more, keep what they had: nothing is said of them.
@@ -59,8 +60,11 @@ impl Together {
     pub(crate) async fn sync(&self, inner: &StoreInner) -> Result<(), StorageError> {
         let written = self.written.take();
         let Some(last) = self.last.take() else { return Ok(()) };
+        // Names that were made before become durable with everything else.
+        let names = inner.unsynced_dirs.take();
         let synced = sync_file_system(inner, &last).await;
         if let Err(error) = &synced {
+            inner.unsynced_dirs.borrow_mut().extend(names);
             failed(inner, error);
         }
         let mut pace = Pace::every(LOGS_STEP);

@@ -41,7 +41,7 @@ settings! {
         /// there is space again. Fetches and deletions go on.
         "free.bytes.min" => free_bytes_min: u64 = Some("67108864"), check: Check::AtLeast(0);
         /// Bytes of each shard that keep the newest batches in memory for readers.
-        "tail.bytes" => tail_bytes: u64 = Some("134217728"), check: Check::AtLeast(1_048_576);
+        "tail.bytes" => tail_bytes: u64 = Some("67108864"), check: Check::AtLeast(1_048_576);
         /// Whether files are written past the page cache. false is for trying out where O_DIRECT is missing.
         "storage.o_direct" => o_direct: bool = Some("true");
         /// full: every record of a batch is checked, as Kafka does. header: the header and the checksum only, for

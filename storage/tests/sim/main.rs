@@ -66,8 +66,13 @@ fn fresh() -> u64 {
 }
 
 fn run_named(seed: u64) -> run::Outcome {
-    catch_unwind(AssertUnwindSafe(|| run(seed, None)))
-        .unwrap_or_else(|_| panic!("seed {seed} failed; repeat it with: SEED={seed} cargo sim -p storage"))
+    catch_unwind(AssertUnwindSafe(|| run(seed, None))).unwrap_or_else(|cause| {
+        // Not left to the panic hook: the test of planted bugs, beside this one, silences it.
+        let text = cause.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(cause.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        eprintln!("seed {seed} failed: {text}");
+        panic!("seed {seed} failed; repeat it with: SEED={seed} cargo sim -p storage")
+    })
 }
 
 #[test]

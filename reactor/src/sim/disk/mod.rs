@@ -4,8 +4,8 @@
 //! its folder. A power cut takes of the rest what chance says. More than any real disk loses, and never less than one may.
 //! A write past the page cache is seen by readers at once and is as volatile as any other until it is synced.
 //!
-//! A sync of the whole file system brings all files' data no further than to the drive's cache, as XFS may: the next sync of any
-//! file that begins after it makes them durable. Names it leaves as they are.
+//! A sync of the whole file system brings all files' data, and all names, no further than to the drive's cache, as XFS may: the
+//! next sync of any file that begins after it makes them durable.
 
 pub(crate) mod content;
 pub(crate) mod faults;
@@ -290,8 +290,9 @@ impl Disk {
         let covered = self.in_cache.extract_if(.., |(ended, _)| *ended <= moment).map(|(_, up_to)| up_to);
         let Some(up_to) = covered.max() else { return };
         for inode in self.inodes.values_mut() {
-            if let Inode::File(content) = inode {
-                content.persist(up_to);
+            match inode {
+                Inode::File(content) => content.persist(up_to),
+                Inode::Folder(folder) => folder.persist(up_to),
             }
         }
     }
