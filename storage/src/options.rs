@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use crate::limits::{RING_FILE_BYTES, RING_FIRST_FILE_BYTES, SYNC_TOGETHER_FROM};
+use crate::limits::{RING_FILE_BYTES, RING_FIRST_FILE_BYTES};
 use crate::types::LogId;
 
 /// Whether files are written past the page cache.
@@ -102,7 +102,7 @@ impl StoreOptions {
             sync: SyncChoice::Auto,
             on_damage: OnDamage::Refuse,
             producer_expiration_ms: 86_400_000,
-            sync_together_from: SYNC_TOGETHER_FROM,
+            sync_together_from: usize::MAX,
             fail_commits_from: None,
         }
     }

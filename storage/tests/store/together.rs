@@ -69,20 +69,34 @@ fn checkpoint_twice(options: &StoreOptions, count: u64) -> u64 {
 fn a_checkpoint_of_many_logs_syncs_their_file_system_and_survives_a_reopen() {
     let dir = folder();
     let expected = u64::from(reactor::fs::can_sync_file_system(dir.path()).unwrap());
-    let synced = checkpoint_twice(&StoreOptions { commit_log_bytes: 8 << 20, ..options(dir.path()) }, MANY);
+    let synced = checkpoint_twice(
+        &StoreOptions {
+            sync_together_from: SYNC_TOGETHER_FROM,
+            commit_log_bytes: 8 << 20,
+            ..options(dir.path())
+        },
+        MANY,
+    );
     assert!(synced >= 2 * expected, "{synced}");
 }
 
 #[test]
 fn a_checkpoint_of_few_logs_syncs_each_file() {
     let dir = folder();
-    assert_eq!(checkpoint_twice(&options(dir.path()), 5), 0);
+    assert_eq!(
+        checkpoint_twice(&StoreOptions { sync_together_from: SYNC_TOGETHER_FROM, ..options(dir.path()) }, 5),
+        0
+    );
 }
 
 #[test]
 fn logs_go_on_are_deleted_and_lose_their_start_while_their_file_system_is_synced() {
     let dir = folder();
-    let first = StoreOptions { commit_log_bytes: 8 << 20, ..options(dir.path()) };
+    let first = StoreOptions {
+        sync_together_from: SYNC_TOGETHER_FROM,
+        commit_log_bytes: 8 << 20,
+        ..options(dir.path())
+    };
     let second = first.clone();
     run(move || async move {
         let specs = specs(MANY);
