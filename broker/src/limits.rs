@@ -24,6 +24,8 @@ pub const FRAME_BUFFERS_BYTES_MAX: u64 = 24 << 20;
 pub const FRAME_BUFFERS_READY: usize = 2;
 /// Bytes of a frame that are charged at a time when request memory is short.
 pub const FRAME_STEP_BYTES: usize = 64 << 10;
+/// Requests of a connection that are read before the clock is looked at.
+pub const FRAMES_STEP: u32 = 8;
 /// Bytes of a frame that are received at a time.
 pub const FRAME_RECEIVE_BYTES: usize = 256 << 10;
 /// Frames that began and may be read to their end although request memory is used up.

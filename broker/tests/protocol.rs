@@ -561,3 +561,69 @@ fn pipelined_requests_over_all_shards_are_answered_in_order() {
         assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
     }
 }
+
+/// Produce requests of many sizes, with small ones in between: the bytes, and of each the values it sends (0: not produce).
+fn frames_of_many_sizes(topic: &str, random: &mut impl FnMut(usize) -> usize) -> (Vec<u8>, Vec<usize>) {
+    const SIZES: [usize; 9] = [1, 5_000, 16_200, 16_400, 100_000, 130_000, 500_000, 1_048_500, 1_500_000];
+    let name = Str::from("protocol-test");
+    let (mut bytes, mut records) = (Vec::new(), Vec::new());
+    for id in 1..=120 {
+        let frame = if random(6) == 0 {
+            records.push(0);
+            frame::request(3, id, Some(&name), &ApiVersionsRequest::default())
+        } else {
+            let most = if random(4) == 0 { SIZES.len() } else { 6 };
+            let size = SIZES[random(most)];
+            let values = ["x".repeat(size), "y".repeat(random(50))];
+            records.push(values.len());
+            let batch = batch(&values.each_ref().map(String::as_str));
+            frame::request(9, id, Some(&name), &produce_request(topic, 0, -1, Some(batch)))
+        };
+        bytes.extend_from_slice(&frame.into_contiguous());
+    }
+    (bytes, records)
+}
+
+#[test]
+fn requests_of_any_size_sent_without_waiting_are_answered_in_their_order() {
+    for seed in 1..4u64 {
+        let mut state = seed;
+        let mut random = move |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let mut client = Client::new();
+        let topic = format!("pipelined-{seed}");
+        client.create_with(&topic, 1, &[("max.message.bytes", "2000000")]);
+        let (bytes, records) = frames_of_many_sizes(&topic, &mut random);
+        let mut stream = client.stream.try_clone().expect("another handle");
+        let sending = std::thread::spawn(move || {
+            let mut left = &bytes[..];
+            while !left.is_empty() {
+                let most = [3, 1_000, 20_000, 300_000, 3_000_000][random(5)];
+                let (now, later) = left.split_at((1 + random(most)).min(left.len()));
+                stream.write_all(now).expect("sent");
+                left = later;
+                if random(10) == 0 {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            }
+        });
+        let mut offset = 0;
+        for (id, records) in (1..).zip(records) {
+            if records == 0 {
+                client.receive::<ApiVersionsRequest>(3, id);
+                continue;
+            }
+            let answer = client.receive::<ProduceRequest>(9, id);
+            let partition = &answer.responses[0].partition_responses[0];
+            assert_eq!(
+                (partition.error_code, partition.base_offset),
+                (0, offset),
+                "request {id}, seed {seed}"
+            );
+            offset += records as i64;
+        }
+        sending.join().expect("all was sent");
+    }
+}

@@ -29,8 +29,9 @@ pub fn is_aligned(slice: &[u8]) -> bool {
 }
 
 #[cfg(feature = "simulator")]
-pub(crate) fn is_aligned_to(slice: &[u8], alignment: usize) -> bool {
-    slice.as_ptr().addr().is_multiple_of(alignment) && slice.len().is_multiple_of(alignment)
+/// The largest power of two, up to [`BUFFER_ALIGNMENT`], of which both the slice's place and its length are multiples.
+pub(crate) fn alignment_of(slice: &[u8]) -> usize {
+    1 << (slice.as_ptr().addr() | slice.len() | BUFFER_ALIGNMENT).trailing_zeros()
 }
 
 /// An aligned buffer of a fixed size, in memory that a reactor keeps for it or in plain memory. Few buffers serve again and

@@ -17,6 +17,7 @@ use crate::limits::FILE_OP_BYTES_MAX;
 use crate::planted::{Planted, planted};
 use crate::ring::file::{self as ring_file, FixedRange, OpenFile};
 use crate::ring::ops::{Completion, Keep, Op};
+use crate::ring::parts::Parts;
 use crate::sys::outcome;
 
 /// How to open a file. Everything is off at first.
@@ -158,6 +159,11 @@ impl File {
         Ok(Self::new(OpenFile::from_result(operation.await.result, options.direct)?, path))
     }
 
+    /// A file that was opened outside the ring.
+    pub(crate) fn from_system(file: std::fs::File, path: &Path, options: OpenOptions) -> Self {
+        Self::new(OpenFile::new(file.into(), options.direct), path)
+    }
+
     /// Reads through the page cache bring what is asked for and nothing ahead of it, so that they are as short as the reader
     /// makes them.
     pub fn no_read_ahead(&self) {
@@ -278,6 +284,31 @@ impl File {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     data.advance(count);
+                    position += count as u64;
+                }
+                Err(error) if is_temporary(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `parts`, one behind the other, at `position`, all of them, or fails, as [`write_at`](Self::write_at) does. Past the
+    /// page cache each part has to be aligned in memory as the device wants it (most want 512 bytes), and its length too.
+    pub async fn write_parts_at(&self, parts: Vec<Bytes>, position: u64) -> io::Result<()> {
+        self.tag.check(FileOp::Write)?;
+        let mut parts = Parts::new(parts);
+        let mut position = position;
+        while !parts.is_empty() {
+            let operation =
+                executor::with(|reactor| reactor.driver().write_parts(&self.open, parts, position));
+            let Completion { result, keep, .. } = operation.await;
+            let Keep::WriteParts(_, back) = keep else { panic!("a write gives its parts back") };
+            parts = back;
+            match outcome(result) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    parts.advance(count);
                     position += count as u64;
                 }
                 Err(error) if is_temporary(&error) => {}

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::executor;
 use crate::faults::{FileOp, check};
 use crate::limits::BUFFER_ALIGNMENT;
+pub use crate::new_files::{NewFile, make_files};
 use crate::ring::ops::Keep;
 use crate::ring::path::c_string;
 pub use crate::syncer::{can_sync_file_system, sync_file_system};

@@ -42,10 +42,12 @@ mod file;
 pub mod fs;
 pub mod limits;
 mod net;
+mod new_files;
 pub mod planted;
 mod pool_buffer;
 pub mod process;
 mod ring;
+mod side_thread;
 pub mod signal;
 #[cfg(feature = "simulator")]
 pub mod sim;
@@ -62,7 +64,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 #[cfg(feature = "simulator")]
-pub(crate) use buffer::is_aligned_to;
+pub(crate) use buffer::alignment_of;
 pub use buffer::{FixedBuffer, aligned, fixed_buffer, is_aligned, read_buffer};
 pub use builder::{Builder, JoinHandle, allowed_cpus};
 pub use file::{Commit, File, OpenOptions, SharedFile, SyncMethod};

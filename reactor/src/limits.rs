@@ -29,6 +29,8 @@ pub const RECV_BUFFERS: u16 = 256;
 pub const ACCEPT_QUEUE_MAX: usize = 64;
 /// Parts of one vectored send that go to the kernel in one operation (`IOV_MAX` is 1024).
 pub const SEND_PARTS_MAX: usize = 512;
+/// Parts of one vectored write to a file that go to the kernel in one operation.
+pub const WRITE_PARTS_MAX: usize = 512;
 /// Pipes a reactor uses at one time for splicing files to sockets: twice as many as its kernel workers can fill or empty.
 pub const PIPES_MAX: u64 = 16;
 /// Pipes kept by a reactor for splicing; more are made when needed, up to [`PIPES_MAX`], and closed after use.
@@ -52,6 +54,10 @@ pub const FILE_OP_BYTES_MAX: usize = 1 << 30;
 pub const KERNEL_WORKERS: [u32; 2] = [8, 8];
 /// Calls of [`sync_file_system`](crate::fs::sync_file_system) that wait in one process: one for each reactor.
 pub const FILE_SYSTEM_SYNCS_MAX: usize = REACTORS_MAX;
+/// Files of one call of [`make_files`](crate::fs::make_files): some milliseconds of its thread, and open files of this one.
+pub const FILES_MADE_MAX: usize = 64;
+/// Such calls that wait in one process: one for each reactor.
+pub const FILES_MADE_CALLS_MAX: usize = REACTORS_MAX;
 /// How long a reactor that ends waits for operations the kernel still holds before it leaks their buffers.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
 /// Size of one registered buffer in bytes.

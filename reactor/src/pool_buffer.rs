@@ -10,7 +10,7 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::executor;
 use crate::limits::{POOL_GROWTH_BYTES, POOL_REGION_BUFFERS};
@@ -53,6 +53,14 @@ impl PoolBuffer {
         match &self.memory {
             Memory::Plain(bytes) => bytes.capacity(),
             Memory::Pooled { start, limit, .. } => limit - start,
+        }
+    }
+
+    /// Leaves room for so many more bytes, or for all that the buffer can have, if these are fewer. What is received into it
+    /// next is no more than that. Memory of the allocator keeps the room that it has.
+    pub fn leave_room(&mut self, bytes: usize) {
+        if let Memory::Pooled { chunk, end, limit, .. } = &mut self.memory {
+            *limit = end.saturating_add(bytes).min(chunk.capacity());
         }
     }
 
@@ -121,6 +129,18 @@ impl PoolBuffer {
         match &mut self.memory {
             Memory::Plain(bytes) => bytes.resize(length, 0),
             Memory::Pooled { start, end, .. } => *end = *start + length,
+        }
+    }
+
+    /// Drops the first bytes.
+    ///
+    /// # Panics
+    /// If the buffer has fewer.
+    pub fn skip(&mut self, length: usize) {
+        assert!(length <= self.len(), "no more than there is");
+        match &mut self.memory {
+            Memory::Plain(bytes) => bytes.advance(length),
+            Memory::Pooled { start, .. } => *start += length,
         }
     }
 
@@ -320,6 +340,9 @@ mod tests {
         assert_eq!(first, vec![1; 4096]);
         assert_eq!(second[..6], [2, 2, 2, 2, 2, 0]);
         assert_eq!((buffer.len(), buffer.capacity()), (0, 4096));
+        buffer.extend_from_slice(&[3; 10]);
+        buffer.skip(9);
+        assert_eq!(&buffer[..], [3]);
     }
 
     #[test]

@@ -1,60 +1,21 @@
-//! Syncing a whole file system, on a thread of its own: the ring has no operation for `syncfs`, and it blocks for as long as the
-//! disk takes, seconds where others have much to write.
+//! Syncing a whole file system, on a thread of its own ([`side_thread`](crate::side_thread)): the ring has no operation for
+//! `syncfs`, and it blocks for as long as the disk takes, seconds where others have much to write.
 //!
-//! One thread for the process, started by the first call, takes one call after the other. Calls are not answered together: the
-//! kernel tells each open file once of the writes that failed, so what was said to one says nothing to another. The second
-//! of two finds little left to write.
-//!
-//! Wakers may be woken from any thread and outlive their task and their reactor (see `wake`): when the future is dropped or the
-//! reactor ends, the sync goes on to its end and nobody hears of it.
+//! Calls are not answered together: the kernel tells each open file once of the writes that failed, so what was said to one
+//! says nothing to another. The second of two finds little left to write.
 
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::sync::Arc;
 
 use crate::File;
 use crate::faults::FileOp;
 use crate::limits::FILE_SYSTEM_SYNCS_MAX;
-use crate::ring::file::OpenFile;
 use crate::ring::path::c_string;
+use crate::side_thread::SideThread;
 use crate::sys;
 
-/// Where calls wait for the thread; `None` until it is started.
-static QUEUE: Mutex<Option<SyncSender<Request>>> = Mutex::new(None);
-
-/// One call.
-struct Request {
-    file: Arc<OpenFile>,
-    answer: Arc<Mutex<Answer>>,
-    /// What becomes the answer when this is dropped.
-    result: io::Result<()>,
-}
-
-#[derive(Default)]
-struct Answer {
-    result: Option<io::Result<()>>,
-    waker: Option<Waker>,
-}
-
-impl Drop for Request {
-    /// Whatever becomes of a call, the task that waits is told.
-    fn drop(&mut self) {
-        let waker = {
-            let mut answer = lock(&self.answer);
-            answer.result = Some(std::mem::replace(&mut self.result, Ok(())));
-            answer.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+static THREAD: SideThread = SideThread::new("sync", FILE_SYSTEM_SYNCS_MAX);
 
 /// Writes everything that is dirty on the file system of an open file or folder, whoever wrote it, and waits for the disk
 /// (`syncfs`). What was written before this call is covered, also past the page cache and through files since closed.
@@ -75,18 +36,13 @@ pub async fn sync_file_system(of: &File) -> io::Result<()> {
     {
         return sys::outcome(operation.await.result).map(drop);
     }
-    let answer = Arc::new(Mutex::new(Answer::default()));
-    let result = Err(io::Error::other("the thread that syncs file systems has ended"));
-    send(Request { file: Arc::clone(file), answer: Arc::clone(&answer), result })?;
-    std::future::poll_fn(|context| {
-        let mut answer = lock(&answer);
-        if let Some(result) = answer.result.take() {
-            return Poll::Ready(result);
-        }
-        answer.waker = Some(context.waker().clone());
-        Poll::Pending
-    })
-    .await
+    let file = Arc::clone(file);
+    let sync = move || {
+        // SAFETY: no pointers; this call holds the file open.
+        let code = unsafe { libc::syncfs(file.raw()) };
+        sys::check(code.into()).map(drop)
+    };
+    THREAD.call(sync).await
 }
 
 /// Whether [`sync_file_system`] and then one fdatasync make everything durable that was written there: of ext4 and XFS their
@@ -106,69 +62,11 @@ pub fn can_sync_file_system(path: &Path) -> io::Result<bool> {
     Ok(kind == libc::EXT4_SUPER_MAGIC || kind == libc::XFS_SUPER_MAGIC)
 }
 
-/// Queues a call, and starts the thread if there is none.
-fn send(request: Request) -> io::Result<()> {
-    let mut queue = lock(&QUEUE);
-    let sender = match queue.take() {
-        Some(sender) => sender,
-        None => start()?,
-    };
-    match sender.try_send(request) {
-        Ok(()) => *queue = Some(sender),
-        Err(TrySendError::Full(_)) => {
-            *queue = Some(sender);
-            return Err(shortage("too many wait for the thread that syncs file systems"));
-        }
-        // It is gone; the next call starts another.
-        Err(TrySendError::Disconnected(_)) => {
-            return Err(shortage("the thread that syncs file systems has ended"));
-        }
-    }
-    Ok(())
-}
-
-fn start() -> io::Result<SyncSender<Request>> {
-    let (sender, requests) = sync_channel(FILE_SYSTEM_SYNCS_MAX);
-    let thread = std::thread::Builder::new().name("sync".to_owned()).spawn(move || serve(&requests));
-    match thread {
-        Ok(_) => Ok(sender),
-        Err(error) => Err(shortage(&format!("no thread to sync a file system: {error}"))),
-    }
-}
-
-/// An error that says: not now, and nothing was tried.
-fn shortage(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::OutOfMemory, why)
-}
-
-fn serve(requests: &Receiver<Request>) {
-    leave_the_core();
-    for mut request in requests {
-        // SAFETY: no pointers; the request holds the file open.
-        let code = unsafe { libc::syncfs(request.file.raw()) };
-        request.result = sys::check(code.into()).map(drop);
-    }
-}
-
-/// A thread may only run where the one that started it may, and that is a reactor's, pinned to its core: this one takes the
-/// cores of the process's first thread. If that fails it stays, and takes turns with the reactor.
-fn leave_the_core() {
-    let mut cores = std::mem::MaybeUninit::<libc::cpu_set_t>::zeroed();
-    let bytes = size_of::<libc::cpu_set_t>();
-    // SAFETY: no arguments.
-    let first = unsafe { libc::getpid() };
-    // SAFETY: `cores` is a valid place for so many bytes.
-    if unsafe { libc::sched_getaffinity(first, bytes, cores.as_mut_ptr()) } == 0 {
-        // SAFETY: `cores` was filled in and has so many bytes; 0 is the calling thread.
-        unsafe { libc::sched_setaffinity(0, bytes, cores.as_ptr()) };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::Future as _;
     use std::pin::pin;
-    use std::task::Context;
+    use std::task::{Context, Waker};
 
     use bytes::Bytes;
 

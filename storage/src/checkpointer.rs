@@ -12,8 +12,8 @@ use std::ops::{Bound, ControlFlow};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use reactor::Pace;
 use reactor::planted::{Planted, planted};
+use reactor::{Pace, Task};
 
 use crate::checkpoint::{Frame, Kind, Summary, empty_slot};
 use crate::cold_segments::segment_path;
@@ -236,24 +236,64 @@ async fn write_all(
     cells: Vec<Rc<LogCell>>,
     extent: Extent,
 ) -> (Vec<Rc<LogCell>>, Result<(), StorageError>) {
+    if !are_many(inner, &cells, extent).await {
+        return write_some(inner, cells, extent, None).await;
+    }
     let together = Rc::new(Together::default());
-    let many = are_many(inner, &cells, extent).await;
+    let mut done = Vec::with_capacity(cells.len());
+    let mut result = Ok(());
+    let mut ahead = Some(prepare(inner, &together, cells.into_iter(), extent));
+    while let Some(preparing) = ahead.take() {
+        let (some, rest) = preparing.await;
+        // While these are written, the files of the next are made.
+        ahead = (rest.len() > 0).then(|| prepare(inner, &together, rest, extent));
+        let (written, outcome) = write_some(inner, some, extent, Some(&together)).await;
+        done.extend(written);
+        result = result.and(outcome);
+    }
+    match together.sync(inner).await {
+        Ok(()) => (done, result),
+        Err(error) => (Vec::new(), result.and(Err(error))),
+    }
+}
+
+/// Logs whose files were made, and those still to come.
+type Prepared = (Vec<Rc<LogCell>>, std::vec::IntoIter<Rc<LogCell>>);
+
+/// Makes the files that the next logs need.
+fn prepare(
+    inner: &Rc<StoreInner>,
+    together: &Rc<Together>,
+    mut cells: std::vec::IntoIter<Rc<LogCell>>,
+    extent: Extent,
+) -> Task<Prepared> {
+    let (inner, together) = (Rc::clone(inner), Rc::clone(together));
+    reactor::spawn(reactor::Priority::Background, "new-segments", async move {
+        let some = together.new.prepare(&inner, &mut cells, extent).await;
+        (some, cells)
+    })
+}
+
+/// Writes logs back, a few at a time.
+async fn write_some(
+    inner: &Rc<StoreInner>,
+    cells: Vec<Rc<LogCell>>,
+    extent: Extent,
+    together: Option<&Rc<Together>>,
+) -> (Vec<Rc<LogCell>>, Result<(), StorageError>) {
     let done = Rc::new(RefCell::new(Vec::with_capacity(cells.len())));
-    let shared = (Rc::clone(inner), Rc::clone(&together), Rc::clone(&done));
+    let shared = (Rc::clone(inner), together.cloned(), Rc::clone(&done));
     let written = for_each(cells.into_iter(), move |cell| {
         let (inner, together, done) = shared.clone();
         async move {
-            let sync = if many { Sync::With(&together) } else { Sync::Yes };
+            let sync = together.as_deref().map_or(Sync::Yes, Sync::With);
             write_back(&inner, &cell, extent, sync).await?;
             done.borrow_mut().push(cell);
             Ok(ControlFlow::Continue(()))
         }
     })
     .await;
-    match together.sync(inner).await {
-        Ok(()) => (done.take(), written),
-        Err(error) => (Vec::new(), written.and(Err(error))),
-    }
+    (done.take(), written)
 }
 
 /// Whether so many logs have something to write that it is made durable together.

@@ -14,6 +14,7 @@
 //! or torn. `format` has what recovery needs to tell one from the other.
 
 mod admission;
+mod body_crc;
 mod committer;
 pub(crate) mod format;
 pub(crate) mod ring;
@@ -29,13 +30,16 @@ use reactor::sync::Notify;
 use reactor::{BufferPool, Commit, Instant, PoolBuffer, SyncMethod};
 use wire::kafka::record_batch::{set_base_offset, set_leader_epoch};
 
+use crate::commit_rate::CommitRate;
 use crate::error::StorageError;
 use crate::limits::{
-    BLOCK, COMMIT_BUFFER_BYTES, COMMIT_BUFFERS_AHEAD_BYTES, COMMIT_BUFFERS_READY, RING_RESERVE_ONE_IN,
+    BLOCK, COMMIT_BUFFER_BYTES, COMMIT_BUFFERS_AHEAD_BYTES, COMMIT_BUFFERS_READY, RING_RESERVE_ONE_IN, SECTOR,
 };
+use crate::log::Append;
 use crate::log::core::{LogCell, Slot};
 use crate::tail::{Edges, Place};
-use crate::types::{LeaderEpoch, Offset, Position};
+use crate::types::{Offset, Position};
+use body_crc::BodyCrc;
 use format::{ENTRY_BYTES, Entry, EntryKind, HEADER_BYTES};
 use ring::{Ring, RingFile};
 
@@ -58,6 +62,7 @@ pub(crate) struct Beginning {
     pub(crate) checkpoint: u64,
     /// Recovered commits that logs have slices of, oldest first.
     pub(crate) retained: Vec<Retained>,
+    pub(crate) rate: CommitRate,
 }
 
 /// Bounds of a commit log.
@@ -71,6 +76,13 @@ pub(crate) struct CommitLimits {
     pub(crate) commit_bytes_max: usize,
     pub(crate) method: SyncMethod,
     pub(crate) fail_from: Option<u64>,
+}
+
+impl CommitLimits {
+    /// Most bytes of an append in one commit.
+    fn piece_bytes_max(&self) -> usize {
+        self.commit_bytes_max - HEADER_BYTES - ENTRY_BYTES - (SECTOR - 1)
+    }
 }
 
 /// Counters of a commit log since its start.
@@ -129,6 +141,7 @@ struct State {
     ring: Ring,
     /// Its length is 0 while no commit is being filled.
     buffer: PoolBuffer,
+    body_crc: BodyCrc,
     placed: Vec<Placed>,
     sealed: VecDeque<Sealed>,
     in_flight: VecDeque<InFlight>,
@@ -152,6 +165,7 @@ struct Inner {
     ring_id: u128,
     incarnation: u64,
     limits: CommitLimits,
+    rate: CommitRate,
     pool: Rc<BufferPool>,
     /// Appended bytes that writeback has not handled.
     dirty: Cell<u64>,
@@ -184,6 +198,7 @@ impl CommitLog {
         let state = State {
             ring: beginning.ring,
             buffer: PoolBuffer::default(),
+            body_crc: BodyCrc::new(),
             placed: Vec::new(),
             sealed: VecDeque::new(),
             in_flight: VecDeque::new(),
@@ -204,6 +219,7 @@ impl CommitLog {
             ring_id: beginning.ring_id,
             incarnation: beginning.incarnation,
             limits,
+            rate: beginning.rate,
             pool: BufferPool::new(
                 COMMIT_BUFFER_BYTES,
                 limits.tail_bytes + limits.dirty_bytes + COMMIT_BUFFERS_AHEAD_BYTES,
@@ -224,10 +240,11 @@ impl CommitLog {
     }
 
     /// Stages a batch at its slot; returns the sequence of the commit with which it is durable.
-    pub(crate) fn append(&self, cell: &Rc<LogCell>, slot: &Slot, epoch: LeaderEpoch, batch: &[u8]) -> u64 {
+    pub(crate) fn append(&self, cell: &Rc<LogCell>, slot: &Slot, append: &Append<'_>) -> u64 {
         let inner = &self.inner;
+        let Append { bytes: batch, header, epoch } = *append;
         let mut state = inner.state.borrow_mut();
-        let room = inner.limits.commit_bytes_max - HEADER_BYTES - ENTRY_BYTES;
+        let room = inner.limits.piece_bytes_max();
         let mut sequence = 0;
         let mut at = 0;
         while at < batch.len() {
@@ -257,6 +274,10 @@ impl CommitLog {
                 (false, false) => Edges::Middle,
                 (false, true) => Edges::Last,
             };
+            if edges == Edges::Whole {
+                let State { buffer, body_crc, .. } = &mut *state;
+                body_crc.take_batch(buffer, range.clone(), header);
+            }
             let chunk = PlacedChunk {
                 at: Place { segment: slot.at.segment, position: entry.position.0 },
                 range,

@@ -1,8 +1,9 @@
-//! The first read of old batches in this life: past the page cache, checked where they lie, and sent from there.
+//! The first read of old batches in this life: into buffers, checked where they lie, and sent from there.
 //!
-//! Most old batches are read once, by a consumer that catches up. Read so they cost no copy and no page of the cache, in
-//! which others keep what is read again and again; and the device is asked for little at a time, so that commits beside
-//! it do not wait. What is read a second time goes through the page cache ([`reader`](crate::reader)).
+//! While commits are frequent ([`commit_rate`](crate::commit_rate)) it goes past the page cache: it costs no copy and no page
+//! of the cache, and the device is asked for little at a time, so that commits beside it do not wait. Otherwise it goes
+//! through the page cache, for which the kernel reads ahead, and the next reader finds it there. What is read a second time
+//! goes through the page cache anyway ([`reader`](crate::reader)).
 //!
 //! Readers may be slow, and hold what was read for them: the reactor has only so many buffers for it
 //! ([`reactor::read_buffer`]). When none is left, the rest is read through the page cache, too. Decision 0007.

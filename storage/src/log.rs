@@ -30,7 +30,8 @@ use core::{Arriving, Health, LogCell};
 /// A batch to stage.
 #[derive(Clone, Copy, Debug)]
 pub struct Append<'a> {
-    /// One whole batch, checked by the caller; base offset and leader epoch are set in the log's copy.
+    /// One whole batch whose CRC the caller has checked or made: the commit's is made from it, and a batch whose CRC does not
+    /// hold makes its whole commit unreadable. Base offset and leader epoch are set in the log's copy.
     pub bytes: &'a [u8],
     /// Its header, parsed from `bytes`.
     pub header: &'a BatchHeader,
@@ -104,7 +105,7 @@ impl Log {
             core.unhandled += arriving.bytes;
             (slot, core.start)
         };
-        let sequence = self.store.commit.append(&self.cell, &slot, append.epoch, append.bytes);
+        let sequence = self.store.commit.append(&self.cell, &slot, &append);
         self.store.list(&self.cell);
         let last_offset = Offset(slot.next_offset.0 - 1);
         Ok(Staged { base_offset: slot.base_offset, last_offset, log_start, ticket: Ticket(sequence) })

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::limits::{RING_FILE_BYTES, RING_FIRST_FILE_BYTES};
+use crate::commit_rate::FrequentCommits;
+use crate::limits::{RING_FILE_BYTES, RING_FIRST_FILE_BYTES, SYNC_TOGETHER_FROM};
 use crate::types::LogId;
 
 /// Whether files are written past the page cache.
@@ -76,6 +78,8 @@ pub struct StoreOptions {
     pub on_damage: OnDamage,
     /// Milliseconds after which an idle producer is forgotten (`producer.id.expiration.ms`).
     pub producer_expiration_ms: u64,
+    /// Shared by the shards of a broker, which share a device.
+    pub frequent_commits: Arc<FrequentCommits>,
     /// For tests: files from which a checkpoint syncs their file system instead of each.
     #[doc(hidden)]
     pub sync_together_from: usize,
@@ -102,7 +106,8 @@ impl StoreOptions {
             sync: SyncChoice::Auto,
             on_damage: OnDamage::Refuse,
             producer_expiration_ms: 86_400_000,
-            sync_together_from: usize::MAX,
+            frequent_commits: Arc::default(),
+            sync_together_from: SYNC_TOGETHER_FROM,
             fail_commits_from: None,
         }
     }

@@ -284,7 +284,7 @@ async fn look_at(
     Ok(read)
 }
 
-/// Reads what lies in the file and was not looked at in this life past the page cache, see [`first_read`].
+/// Reads what lies in the file and was not looked at in this life, see [`first_read`].
 async fn read_first(
     log: &Log,
     reader: &SegmentReader<'_>,
@@ -298,8 +298,8 @@ async fn read_first(
         return Ok(());
     }
     // If it cannot be opened so, reading it the other way tells why.
-    let Ok(direct) = reader.direct_file().await else { return Ok(()) };
-    let first = first_read::read(reader, &direct, position..end, base_offset).await?;
+    let Ok(to_read) = reader.file_for_first_read().await else { return Ok(()) };
+    let first = first_read::read(reader, &to_read, position..end, base_offset).await?;
     if first.end == position {
         return Ok(());
     }

@@ -19,6 +19,7 @@ mod scan;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reactor::SyncMethod;
@@ -27,6 +28,7 @@ use reactor::sync::Notify;
 use crate::checkpoint::{Slots, Snapshot, Summary, load, write_full};
 use crate::commit_log::ring::{self, Ring};
 use crate::commit_log::{Beginning, CommitLimits, CommitLog, Lsn, Retained};
+use crate::commit_rate::CommitRate;
 use crate::deletion::remove_dir;
 use crate::error::StorageError;
 use crate::limits::{BLOCK, COMMIT_BYTES_MAX, RING_FILE_BYTES_MIN, RING_FILES_MIN};
@@ -122,6 +124,7 @@ pub(crate) async fn recover(
         previous_crc: replayed.chain.crc,
         checkpoint: slots.sequence(),
         retained: replayed.retained,
+        rate: CommitRate::new(Arc::clone(&options.frequent_commits)),
     };
     let commit = CommitLog::start(beginning, limits(&options, probe.method, smallest), Rc::clone(&pressure));
     let dirty = replayed.logs.values().map(|cell| cell.core.borrow().unhandled).sum();

@@ -113,9 +113,11 @@ impl<'a> SegmentReader<'a> {
         self.log.store.cold.note_checked(self.log.cell.id, self.base, from, to);
     }
 
-    /// The segment's file past the page cache.
-    pub(crate) async fn direct_file(&self) -> Result<File, StorageError> {
-        self.log.store.cold.file(self.log, self.base, Way::Direct).await
+    /// The segment's file for a first read: past the page cache while commits are frequent.
+    pub(crate) async fn file_for_first_read(&self) -> Result<File, StorageError> {
+        let frequent = self.log.store.options.frequent_commits.are_on(reactor::now());
+        let way = if frequent { Way::Direct } else { Way::Send };
+        self.log.store.cold.file(self.log, self.base, way).await
     }
 
     /// Up to where the batches from `position` on were found right in this life.

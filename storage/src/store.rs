@@ -51,10 +51,14 @@ pub struct StoreStats {
     pub tail_bytes: usize,
     /// Bytes written to segments.
     pub writeback_bytes: u64,
+    /// Of these, bytes that were copied for it; the others were written from where they lay.
+    pub writeback_copied_bytes: u64,
     /// Checkpoints written.
     pub checkpoints: u64,
     /// Syncs of the whole file system, each for what a checkpoint wrote to many files.
     pub synced_together: u64,
+    /// Files of segments that were made many at a time.
+    pub made_together: u64,
     /// Partial blocks carried forward.
     pub carried: u64,
     /// Logs.
@@ -74,8 +78,10 @@ pub struct StoreStats {
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) writeback_bytes: Cell<u64>,
+    pub(crate) writeback_copied_bytes: Cell<u64>,
     pub(crate) checkpoints: Cell<u64>,
     pub(crate) synced_together: Cell<u64>,
+    pub(crate) made_together: Cell<u64>,
     pub(crate) carried: Cell<u64>,
     pub(crate) offline_logs: Cell<usize>,
     pub(crate) salvaged_bytes: Cell<u64>,
@@ -121,6 +127,8 @@ pub(crate) struct StoreInner {
     pub(crate) space: Space,
     /// The folder of segments, held open to sync its file system; `None` where that is no sync of every file.
     pub(crate) file_system: Option<File>,
+    /// Whether the device takes writes from memory that is aligned to [`SECTOR`](crate::limits::SECTOR) only, as far as is known.
+    pub(crate) writes_in_place: Cell<bool>,
     closed: Cell<bool>,
 }
 
@@ -266,6 +274,7 @@ impl Store {
             unsynced_dirs: RefCell::default(),
             space: Space::default(),
             file_system,
+            writes_in_place: Cell::new(true),
             closed: Cell::new(false),
         })
     }
@@ -360,8 +369,10 @@ impl Store {
             dirty_bytes: inner.commit.dirty(),
             tail_bytes: inner.commit.retained_bytes(),
             writeback_bytes: inner.counters.writeback_bytes.get(),
+            writeback_copied_bytes: inner.counters.writeback_copied_bytes.get(),
             checkpoints: inner.counters.checkpoints.get(),
             synced_together: inner.counters.synced_together.get(),
+            made_together: inner.counters.made_together.get(),
             carried: inner.counters.carried.get(),
             logs: inner.logs.borrow().len(),
             offline_logs: inner.counters.offline_logs.get(),

@@ -16,6 +16,7 @@ use reactor::{File, OpenOptions, Pace};
 use crate::error::StorageError;
 use crate::limits::LOGS_STEP;
 use crate::log::core::{Health, LogCell};
+use crate::new_segments::NewSegments;
 use crate::options::StoreOptions;
 use crate::segment::Segment;
 use crate::store::StoreInner;
@@ -38,6 +39,8 @@ pub(crate) struct Together {
     written: RefCell<Vec<Written>>,
     /// The file that was written last.
     last: RefCell<Option<File>>,
+    /// Files that are not yet written.
+    pub(crate) new: NewSegments,
 }
 
 /// A segment whose file has everything up to a position.

@@ -1,22 +1,27 @@
 //! From memory to segment files, in the background.
 //!
-//! Only bytes that are durable in the ring are written, in whole aligned blocks, past the page cache. What is left of
-//! the last block stays in memory (and in the ring) and is written, padded with zeros, only when no more bytes can
-//! come into the same write: at roll, at shutdown, and for a partition that has gone quiet. Writing that block again
-//! later, longer, is safe for its old bytes: both versions hold them, sector by sector.
+//! Only bytes that are durable in the ring are written, in whole aligned blocks, past the page cache, large batches from
+//! where they lie in memory (`gathered`). What is left of the last block stays in memory (and in the ring) and is
+//! written, padded with zeros, only when no more bytes can come into the same write: at roll, at shutdown, and for a
+//! partition that has gone quiet. Writing that block again later, longer, is safe for its old bytes: both versions hold
+//! them, sector by sector.
 //!
 //! Crash order: data → sync of the file, or of all files at once (`together`) → `safe` moves → a checkpoint says so. A finished segment also gets its exact
 //! length and its index files, before `safe` reaches its end. New names are noted, and synced by the checkpoint.
 
+use std::io::ErrorKind;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use reactor::fs::NewFile;
 use reactor::planted::{Planted, planted};
-use reactor::{File, FixedBuffer, OpenOptions};
+use reactor::{File, OpenOptions};
 
 use crate::cold_segments::segment_path;
 use crate::error::StorageError;
+use crate::gathered::{Gather, Gathered, Lying};
 use crate::index_file;
 use crate::limits::{BLOCK, SEGMENT_AHEAD_BYTES, SEGMENT_AHEAD_FROM_BYTES, SEGMENT_WRITE_BYTES};
 use crate::log::core::{Health, LogCell, LogCore};
@@ -122,6 +127,27 @@ pub(crate) fn has_work(core: &LogCore, extent: Extent) -> bool {
     core.health == Health::Serving && next_job(core, None, extent, Sync::Yes).is_some()
 }
 
+/// The first file that writeback with a sync would make for a log.
+pub(crate) fn new_segment(
+    inner: &StoreInner,
+    cell: &LogCell,
+    extent: Extent,
+) -> Option<(SegmentBase, NewFile)> {
+    let core = cell.core.borrow();
+    if core.health != Health::Serving {
+        return None;
+    }
+    let mut after = None;
+    loop {
+        let job = next_job(&core, after, extent, Sync::Yes)?;
+        if job.is_new {
+            let path = segment_path(&inner.log_dir(cell.id, &core.name), job.base, "log");
+            return Some((job.base, NewFile { path, options: open_options(inner, &job) }));
+        }
+        after = Some(job.base);
+    }
+}
+
 /// The first segment after `after` that has something to write or sync.
 fn next_job(core: &LogCore, after: Option<SegmentBase>, extent: Extent, sync: Sync<'_>) -> Option<Job> {
     let active = core.active().base;
@@ -159,19 +185,7 @@ async fn run(
     sync: Sync<'_>,
 ) -> Result<(), StorageError> {
     let path = segment_path(dir, job.base, "log");
-    if job.is_new {
-        reactor::fs::create_dir_all(dir).await.map_err(StorageError::io("make folder", dir))?;
-        let mut unsynced = inner.unsynced_dirs.borrow_mut();
-        unsynced.insert(dir.to_path_buf());
-        unsynced.insert(inner.options.topics_dir());
-    }
-    let options = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(job.is_new)
-        .direct(inner.options.direct == Direct::Required);
-    let file = File::open(&path, &options).await.map_err(StorageError::io("open", &path))?;
-    check_length(cell, &file, &path, job.base).await?;
+    let file = open(inner, cell, dir, &path, job, sync).await?;
     allocate(inner, cell, &file, &job).await;
     write_blocks(inner, cell, &file, &path, job).await?;
     if job.finish {
@@ -200,6 +214,40 @@ async fn run(
     }
     core.changed = true;
     Ok(())
+}
+
+/// Opens a segment's file; a new one is made, unless it was already.
+async fn open(
+    inner: &StoreInner,
+    cell: &LogCell,
+    dir: &Path,
+    path: &Path,
+    job: Job,
+    sync: Sync<'_>,
+) -> Result<File, StorageError> {
+    let made = match sync {
+        Sync::With(together) if job.is_new => together.new.take(cell.id, job.base),
+        _ => None,
+    };
+    if job.is_new {
+        if made.is_none() {
+            reactor::fs::create_dir_all(dir).await.map_err(StorageError::io("make folder", dir))?;
+        }
+        let mut unsynced = inner.unsynced_dirs.borrow_mut();
+        unsynced.insert(dir.to_path_buf());
+        unsynced.insert(inner.options.topics_dir());
+    }
+    if let Some(file) = made {
+        return Ok(file);
+    }
+    let file = File::open(path, &open_options(inner, &job)).await.map_err(StorageError::io("open", path))?;
+    check_length(cell, &file, path, job.base).await?;
+    Ok(file)
+}
+
+fn open_options(inner: &StoreInner, job: &Job) -> OpenOptions {
+    let direct = inner.options.direct == Direct::Required;
+    OpenOptions::new().read(true).write(true).create(job.is_new).direct(direct)
 }
 
 /// A file that is shorter than what was synced into it has lost records.
@@ -251,8 +299,9 @@ async fn write_blocks(
             Some(length) => read_start(file, path, from, length).await?,
             None => Bytes::new(),
         };
-        let buffer = reactor::fixed_buffer().await;
-        let Some(buffer) = fill(buffer, cell, job.base, from..to, &block) else {
+        let (buffer, in_place) = (reactor::fixed_buffer().await, inner.writes_in_place.get());
+        let to_fill = Gather::new(buffer, from, in_place);
+        let Some(gathered) = gather(to_fill, cell, job.base, from..to, &block) else {
             // The segment went, or its bytes did: the log was deleted or its start moved.
             return if still_needed(cell, job.base) {
                 Err(StorageError::corrupt(path, format!("bytes at {from} are not in memory")))
@@ -260,9 +309,22 @@ async fn write_blocks(
                 Ok(())
             };
         };
-        let length = buffer.len() as u64;
-        file.write_at(buffer, from).await.map_err(StorageError::io("write", path))?;
-        inner.counters.writeback_bytes.set(inner.counters.writeback_bytes.get() + length);
+        let length = (to - from).next_multiple_of(BLOCK);
+        let written = match gathered.bytes {
+            Lying::Together(bytes) => file.write_at(bytes, from).await,
+            Lying::Parts(parts) => match file.write_parts_at(parts, from).await {
+                // A device with larger sectors: from now on everything is copied.
+                Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                    inner.writes_in_place.set(false);
+                    continue;
+                }
+                written => written,
+            },
+        };
+        written.map_err(StorageError::io("write", path))?;
+        let counters = &inner.counters;
+        counters.writeback_bytes.set(counters.writeback_bytes.get() + length);
+        counters.writeback_copied_bytes.set(counters.writeback_copied_bytes.get() + gathered.copied);
         inner.look_at_space()?;
         if let Some(segment) = cell.core.borrow_mut().segment_mut(job.base) {
             segment.advance_written(to / BLOCK * BLOCK);
@@ -296,26 +358,21 @@ async fn read_start(file: &File, path: &Path, from: u64, length: usize) -> Resul
     Ok(block.freeze().slice(..length))
 }
 
-/// An aligned copy of a range, padded with zeros; `None` when memory does not have all of it.
-fn fill(
-    mut buffer: FixedBuffer,
+/// A range for one write, padded with zeros; `None` when memory does not have all of it.
+fn gather(
+    mut gather: Gather,
     cell: &LogCell,
     base: SegmentBase,
-    range: std::ops::Range<u64>,
-    start: &[u8],
-) -> Option<Bytes> {
-    let core = cell.core.borrow();
+    range: Range<u64>,
+    start: &Bytes,
+) -> Option<Gathered> {
     let length = (range.end - range.start) as usize;
-    buffer.extend_from_slice(&start[..start.len().min(length)]);
-    let parts = core.memory(base, range.start + buffer.len() as u64, range.end);
-    for part in parts {
-        buffer.extend_from_slice(&part);
+    gather.add(&start.slice(..start.len().min(length)));
+    let parts = cell.core.borrow().memory(base, gather.at(), range.end);
+    for part in &parts {
+        gather.add(part);
     }
-    if buffer.len() < length {
-        return None;
-    }
-    buffer.resize(length.next_multiple_of(BLOCK as usize), 0);
-    Some(buffer.freeze())
+    (gather.at() == range.end).then(|| gather.finish())
 }
 
 /// Writes and syncs the index files of a segment that is complete.

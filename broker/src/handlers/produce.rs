@@ -279,9 +279,10 @@ fn count_append(context: &Context, batch: &Checked, appended: Appended) {
 
 /// Serves one other shard's appends, in the order in which they were sent.
 pub async fn serve_lane(context: Rc<Context>, calls: Receiver<ProduceCall>) {
+    // Over calls, too: very many small ones may wait in the lane.
+    let mut pace = Pace::every(limits::PARTITIONS_STEP);
     while let Ok(call) = calls.recv().await {
         let mut staged = Vec::with_capacity(call.appends.len());
-        let mut pace = Pace::every(limits::PARTITIONS_STEP);
         for (id, checked) in call.appends {
             pace.step().await;
             staged.push(match context.shard.partition(id) {

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use reactor::sync::Notify;
-use reactor::{Instant, Priority, Shutdown, TcpStream};
+use reactor::{Instant, Pace, Priority, Shutdown, TcpStream};
 use tracing::{debug, info};
 
 use crate::handlers::reply::Response;
@@ -79,7 +79,10 @@ async fn read(reading: Reading<'_>, stream: &Rc<TcpStream>, peer: SocketAddr) {
     let frame_bytes_max = context.config.network.socket_request_max_bytes as usize;
     let mut reader = FrameReader::new(stream.clone(), share, frame_bytes_max, context.shard.clone());
     let peer = Peer { address: peer };
+    // Very many small requests may have come with one receive, and none of them may have to wait.
+    let mut pace = Pace::every(limits::FRAMES_STEP);
     loop {
+        pace.step().await;
         queue.unmuted(context).await;
         let frame = match reader.next(|| activity.frame_started()).await {
             Ok(frame) => frame,

@@ -101,6 +101,7 @@ fn shard_setups(
     let (listening_tx, listening) = bounded(count as usize);
     let (mut setups, mut stops, mut listen) = (Vec::new(), Vec::new(), Vec::new());
     let brokers = Brokers::new(BrokerIds::new(config.server.listen), &config.listeners[0], addresses);
+    let frequent_commits = Arc::default();
     let lanes = mesh::<Call>(count, limits::MESH_CALLS_MAX);
     let produce_lanes = mesh::<ProduceCall>(count, limits::MESH_CALLS_MAX);
     for (index, (lane, produce_lane)) in (0..count).zip(lanes.into_iter().zip(produce_lanes)) {
@@ -118,6 +119,7 @@ fn shard_setups(
             lane,
             addresses: addresses.of(ShardId(index)),
             brokers: brokers.clone(),
+            frequent_commits: Arc::clone(&frequent_commits),
             recovered: recovered_tx.clone(),
             listen: listen_rx,
             listening: listening_tx.clone(),

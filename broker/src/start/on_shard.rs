@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender};
 use reactor::{Priority, TcpListener};
 use storage::types::Timestamp;
-use storage::{RecoveryReport, Retired, StorageError, Store, SyncProbe};
+use storage::{FrequentCommits, RecoveryReport, Retired, StorageError, Store, StoreOptions, SyncProbe};
 use tracing::{error, warn};
 
 use super::{layout, observe};
@@ -52,6 +52,7 @@ pub(super) struct ShardSetup {
     pub(super) lane: Mesh<Call>,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) brokers: Brokers,
+    pub(super) frequent_commits: Arc<FrequentCommits>,
     pub(super) recovered: Sender<(ShardId, Result<Recovered, StartError>)>,
     pub(super) listen: Receiver<()>,
     pub(super) listening: Sender<Result<(), StartError>>,
@@ -129,11 +130,11 @@ fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<Rc<TcpListener>>, StartError
 async fn recover(setup: &ShardSetup) -> Result<(Rc<Context>, Recovered), StartError> {
     let image = &setup.image;
     let config = &setup.config;
-    let (store, report) = Store::open(
-        layout::store_options(config, &setup.data_dir, setup.index),
-        &layout::catalog(image).await,
-    )
-    .await?;
+    let options = StoreOptions {
+        frequent_commits: Arc::clone(&setup.frequent_commits),
+        ..layout::store_options(config, &setup.data_dir, setup.index)
+    };
+    let (store, report) = Store::open(options, &layout::catalog(image).await).await?;
     let found = Recovered { report, sync: store.sync_probe(), commit_log_bytes: store.stats().ring_bytes };
     let shard = Rc::new(Shard::new(setup.index, store, Arc::clone(image)));
     for topic in image.topics() {

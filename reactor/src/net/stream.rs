@@ -181,12 +181,12 @@ impl TcpStream {
 
     async fn send_many(&self, parts: Vec<Bytes>) -> io::Result<()> {
         let mut parts = Box::new(SendParts::new(parts));
-        while !parts.is_empty() {
+        while !parts.parts.is_empty() {
             let operation = executor::with(|reactor| reactor.driver().send_parts(&self.socket, parts));
             let Completion { result, keep, .. } = operation.await;
             let Keep::SendParts(_, back) = keep else { panic!("a send gives its parts back") };
             parts = back;
-            parts.advance(self.sent(result).await?);
+            parts.parts.advance(self.sent(result).await?);
         }
         Ok(())
     }

@@ -12,8 +12,9 @@ use io_uring::{opcode, squeue, types};
 use super::Driver;
 use super::fixed::{self, Chunk};
 use super::ops::{Keep, Op};
+use super::parts::Parts;
 use crate::executor;
-use crate::limits::{FILE_OP_BYTES_MAX, READ_AHEAD_BYTES_MAX, READ_AHEAD_TIME_MAX};
+use crate::limits::{FILE_OP_BYTES_MAX, READ_AHEAD_BYTES_MAX, READ_AHEAD_TIME_MAX, WRITE_PARTS_MAX};
 use crate::sys;
 
 /// An open file. Closed when the last handle and the last operation are gone.
@@ -135,6 +136,15 @@ impl Driver {
         let entry = self.write_entry(file, &data, position, flags);
         // SAFETY: the data's memory does not move when the handle moves into the slot.
         unsafe { self.start(entry, Keep::Write(file.clone(), data)) }
+    }
+
+    /// Writes the first parts, as many as one operation carries.
+    pub(crate) fn write_parts(&self, file: &Arc<OpenFile>, mut parts: Parts, position: u64) -> Op {
+        let vectors = parts.vectors(WRITE_PARTS_MAX);
+        let (place, count) = (vectors.as_ptr(), vectors.len() as u32);
+        let entry = opcode::Writev::new(file.target(), place, count).offset(position).build();
+        // SAFETY: the vectors and what they point to are on the heap and stay there when the handle moves into the slot.
+        unsafe { self.start(entry, Keep::WriteParts(file.clone(), parts)) }
     }
 
     fn write_entry(&self, file: &OpenFile, data: &[u8], position: u64, flags: i32) -> squeue::Entry {

@@ -16,6 +16,7 @@ pub(crate) mod fixed;
 pub(crate) mod mesh;
 pub(crate) mod net;
 pub(crate) mod ops;
+pub(crate) mod parts;
 pub(crate) mod path;
 pub(crate) mod pipe;
 pub(crate) mod recv_buffers;

@@ -13,6 +13,7 @@ use io_uring::{opcode, squeue, types};
 
 use super::file::OpenFile;
 use super::ops::{Keep, Op, OpId};
+use super::parts::Parts;
 use super::pipe::Pipe;
 use super::{Driver, recv_buffers};
 use crate::limits::{ACCEPT_QUEUE_MAX, SEND_PARTS_MAX};
@@ -291,52 +292,22 @@ impl AcceptQueue {
 
 /// A vectored send: the parts, and the header that points to them.
 pub(crate) struct SendParts {
-    pub(crate) parts: Vec<Bytes>,
-    vectors: Vec<libc::iovec>,
+    pub(crate) parts: Parts,
     header: libc::msghdr,
 }
 
 impl SendParts {
-    pub(crate) fn new(mut parts: Vec<Bytes>) -> Self {
-        parts.retain(|part| !part.is_empty());
+    pub(crate) fn new(parts: Vec<Bytes>) -> Self {
         // SAFETY: all bytes zero is a valid msghdr.
         let header = unsafe { std::mem::zeroed() };
-        Self { parts, vectors: Vec::new(), header }
-    }
-
-    /// True if nothing is left to send.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.parts.is_empty()
+        Self { parts: Parts::new(parts), header }
     }
 
     /// Points the header to the first parts, as many as one operation carries.
     fn point(&mut self) {
-        self.vectors.clear();
-        self.vectors.extend(
-            self.parts
-                .iter()
-                .take(SEND_PARTS_MAX)
-                .map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() }),
-        );
-        self.header.msg_iov = self.vectors.as_mut_ptr();
-        self.header.msg_iovlen = self.vectors.len() as _;
-    }
-
-    /// Drops the first `count` bytes.
-    pub(crate) fn advance(&mut self, count: usize) {
-        let mut left = count;
-        let whole = self.parts.iter().take_while(|part| {
-            let taken = part.len() <= left;
-            if taken {
-                left -= part.len();
-            }
-            taken
-        });
-        let whole = whole.count();
-        self.parts.drain(..whole);
-        if let Some(first) = self.parts.first_mut() {
-            bytes::Buf::advance(first, left);
-        }
+        let vectors = self.parts.vectors(SEND_PARTS_MAX);
+        self.header.msg_iov = vectors.as_mut_ptr();
+        self.header.msg_iovlen = vectors.len() as _;
     }
 }
 

@@ -16,6 +16,7 @@ use io_uring::cqueue;
 use super::file::OpenFile;
 use super::fixed::{Chunk, Region};
 use super::net::{AcceptQueue, Accepted, SendParts, Socket, SocketAddress};
+use super::parts::Parts;
 use super::path::PathArguments;
 use super::pipe::Pipe;
 use crate::executor;
@@ -30,6 +31,7 @@ pub(crate) enum Keep {
     Read(Arc<OpenFile>, BytesMut),
     ReadFixed(Arc<OpenFile>, Chunk),
     Write(Arc<OpenFile>, Bytes),
+    WriteParts(Arc<OpenFile>, Parts),
     Path(Box<PathArguments>),
     /// A path to be opened: if nobody waits for the descriptor any more it is closed.
     Open(Box<PathArguments>),
@@ -67,6 +69,7 @@ impl Keep {
             | Self::Region(_)
             | Self::File(_)
             | Self::Write(..)
+            | Self::WriteParts(..)
             | Self::Path(_)
             | Self::Open(_)
             | Self::Received(_) => false,

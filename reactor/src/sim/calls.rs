@@ -41,7 +41,7 @@ fn with_handle<T>(handle: &Handle, f: impl FnOnce(&DiskOf, u32) -> io::Result<T>
 }
 
 pub(crate) fn write(handle: &Handle, bytes: &[u8], position: u64) -> io::Result<()> {
-    with_handle(handle, |disk, number| disk.borrow_mut().write(number, position, bytes).map(drop))
+    with_handle(handle, |disk, number| disk.borrow_mut().write(number, position, bytes, 1).map(drop))
 }
 
 pub(crate) fn set_length(handle: &Handle, length: u64) -> io::Result<()> {

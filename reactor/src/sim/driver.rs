@@ -21,6 +21,7 @@ use crate::ring::file::{FixedRange, OpenFile};
 use crate::ring::fixed::{Chunk, Region, Taken, Use};
 use crate::ring::net::{AcceptQueue, SendParts, Socket};
 use crate::ring::ops::{Keep, Op, OpId, Ops};
+use crate::ring::parts::Parts;
 use crate::ring::path::PathArguments;
 use crate::stats::Stats;
 use crate::wake::Shared;
@@ -132,6 +133,18 @@ impl Driver {
             handle,
             position,
             syncs_itself,
+            then_sync: None,
+        })
+    }
+
+    pub(crate) fn write_parts(&self, file: &Arc<OpenFile>, parts: Parts, position: u64) -> Op {
+        let (reactor, handle) = (self.key, number(file));
+        self.on_disk(Keep::WriteParts(file.clone(), parts), |op| Event::Write {
+            reactor,
+            op,
+            handle,
+            position,
+            syncs_itself: false,
             then_sync: None,
         })
     }

@@ -17,6 +17,7 @@ use crate::ring::file::{FixedRange, OpenFile};
 use crate::ring::fixed::{Chunk, Region, Taken, Use};
 use crate::ring::net::{AcceptQueue, SendParts, Socket};
 use crate::ring::ops::{Op, OpId, Ops};
+use crate::ring::parts::Parts;
 use crate::ring::recv_buffers::RecvBuffers;
 use crate::ring::{self, DriverOptions, Wait};
 use crate::sim;
@@ -53,6 +54,7 @@ both! {
     fn read(&self, file: &Arc<OpenFile>, buffer: BytesMut, count: usize, position: u64) -> Op;
     fn read_fixed(&self, file: &Arc<OpenFile>, chunk: Chunk, range: FixedRange) -> Op;
     fn write(&self, file: &Arc<OpenFile>, data: Bytes, position: u64, flags: i32) -> Op;
+    fn write_parts(&self, file: &Arc<OpenFile>, parts: Parts, position: u64) -> Op;
     fn write_then_sync(&self, file: &Arc<OpenFile>, data: Bytes, position: u64) -> (Op, Op);
     fn sync(&self, file: &Arc<OpenFile>, flags: FsyncFlags) -> Op;
     fn allocate(&self, file: &Arc<OpenFile>, position: u64, length: u64) -> Op;

@@ -198,6 +198,11 @@ impl Simulation {
         MachineId(id)
     }
 
+    /// What direct writes to a machine's disk must be multiples of, 512 bytes at first.
+    pub fn set_sector(&self, machine: MachineId, bytes: u64) {
+        self.world.machines.borrow()[machine.0 as usize].disk.borrow_mut().sector = bytes;
+    }
+
     /// Starts a reactor on a machine; it ends when the future that `main` makes returns.
     pub fn start<F, Fut>(&self, machine: MachineId, main: F) -> ReactorId
     where

@@ -326,7 +326,7 @@ impl World {
             let mut ops = reactor.driver().ops().borrow_mut();
             match ops.keep_of(op) {
                 Some(Keep::Send(_, data)) => data.slice(..data.len().min(room)),
-                Some(Keep::SendParts(_, parts)) => first_bytes(&parts.parts, room),
+                Some(Keep::SendParts(_, parts)) => first_bytes(parts.parts.list(), room),
                 _ => Bytes::new(),
             }
         };

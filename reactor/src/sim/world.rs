@@ -8,14 +8,18 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use bytes::Bytes;
+
 use super::clock;
 use super::disk::Disk;
 use super::net::Net;
 use super::random::Random;
 use super::trace::Trace;
 use super::{Options, Planted};
+use crate::alignment_of;
 use crate::driver::Driver;
 use crate::executor::{self, Reactor};
+use crate::limits::WRITE_PARTS_MAX;
 use crate::ring::ops::{Keep, OpId};
 use crate::task::Task;
 
@@ -261,11 +265,11 @@ impl World {
 
     fn write(&self, key: u32, pair: (OpId, Option<OpId>), handle: u32, position: u64, syncs_itself: bool) {
         let Some((reactor, machine)) = self.reactor(key) else { return };
-        let Some(data) = written(&reactor, pair.0) else { return };
+        let Some(Written { data, alignment }) = written(&reactor, pair.0) else { return };
         self.trace.note("write", u64::from(handle), position + data.len() as u64);
         let mut disk = machine.disk.borrow_mut();
         let result = disk
-            .write(handle, position, &data)
+            .write(handle, position, &data, alignment)
             .and_then(|change| if syncs_itself { disk.sync_write(handle, change) } else { Ok(()) });
         let up_to = disk.now();
         drop(disk);
@@ -384,7 +388,7 @@ impl World {
             }
             let Event::Write { op, handle, position, .. } = timed.event else { continue };
             let Some(node) = self.nodes.borrow().get(&key).map(|node| node.reactor.clone()) else { continue };
-            if let Some(data) = written(&node, op)
+            if let Some(Written { data, .. }) = written(&node, op)
                 && (how == Stop::PowerCut || self.disk_random.one_in(2))
             {
                 machine.disk.borrow_mut().write_torn(handle, position, &data);
@@ -422,10 +426,21 @@ pub(crate) enum Stop {
     Kill,
 }
 
-/// The bytes of a write under way, as they are in memory now.
-fn written(reactor: &Reactor, op: OpId) -> Option<bytes::Bytes> {
+/// What a write under way writes, as it is in memory now, and how what it writes is aligned in memory, each part of it.
+struct Written {
+    data: Bytes,
+    alignment: usize,
+}
+
+fn written(reactor: &Reactor, op: OpId) -> Option<Written> {
     match reactor.driver().ops().borrow_mut().keep_of(op) {
-        Some(Keep::Write(_, data)) => Some(data.clone()),
+        Some(Keep::Write(_, data)) => Some(Written { data: data.clone(), alignment: alignment_of(data) }),
+        Some(Keep::WriteParts(_, parts)) => {
+            let parts = parts.list();
+            let first = &parts[..parts.len().min(WRITE_PARTS_MAX)];
+            let alignment = first.iter().map(|part| alignment_of(part)).min()?;
+            Some(Written { data: first.concat().into(), alignment })
+        }
         _ => None,
     }
 }

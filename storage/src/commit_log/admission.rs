@@ -10,7 +10,10 @@ use reactor::sync::Notify;
 use super::format::{ENTRY_BYTES, HEADER_BYTES};
 use super::{CommitLog, Inner};
 use crate::error::StageError;
-use crate::limits::{BLOCK, RING_RESERVE_ONE_IN};
+use crate::limits::{BLOCK, RING_RESERVE_ONE_IN, SECTOR};
+
+/// Bytes that a piece of an append takes in a commit of its own, beside its own and the last block's.
+const AROUND_PIECE: usize = HEADER_BYTES + ENTRY_BYTES + SECTOR;
 
 impl CommitLog {
     /// Whether an append of `bytes` may be staged now: there is room, and nobody waits for it who came earlier.
@@ -40,8 +43,8 @@ impl CommitLog {
             return Err(StageError::NoSpace);
         }
         let waiting: usize = state.sealed.iter().map(|sealed| sealed.bytes.len()).sum();
-        let entries = 2 + bytes / inner.limits.commit_bytes_max;
-        let needed = bytes + entries * (BLOCK as usize + HEADER_BYTES + ENTRY_BYTES);
+        let pieces = 1 + bytes.div_ceil(inner.limits.piece_bytes_max());
+        let needed = bytes + pieces * (BLOCK as usize + AROUND_PIECE);
         let needed = needed + waiting + state.buffer.len() + inner.limits.commit_bytes_max;
         let reserve = state.ring.total() / RING_RESERVE_ONE_IN;
         let dirty = inner.dirty.get();
@@ -64,11 +67,11 @@ impl CommitLog {
     pub(crate) fn append_max(&self) -> usize {
         let limits = &self.inner.limits;
         let (total, commit) = (limits.ring_bytes_max, limits.commit_bytes_max as u64);
-        let around = BLOCK + (HEADER_BYTES + ENTRY_BYTES) as u64;
+        let around = BLOCK + AROUND_PIECE as u64;
         // Beside it there are the reserve, the file being filled, which is not freed before it is full, and an open commit.
         let room = total - total / RING_RESERVE_ONE_IN;
         let room = room.saturating_sub(limits.file_bytes_max + commit + 2 * around);
-        let whole = room / (commit + around) * commit;
+        let whole = room / (commit + around) * limits.piece_bytes_max() as u64;
         whole.min(total / 5 * 2).min(i32::MAX as u64) as usize
     }
 

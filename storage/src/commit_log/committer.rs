@@ -8,11 +8,12 @@ use std::task::Poll;
 
 use reactor::PoolBuffer;
 
+use super::body_crc::BodyCrc;
 use super::format::{CommitHeader, ENTRY_BYTES, Entry, HEADER_BYTES};
 use super::{InFlight, Inner, Retained, Sealed, State};
 use crate::limits::{
-    BLOCK, CHECKPOINT_AT_ONE_IN, COMMIT_BUFFER_BYTES, COMMIT_BYTES_MAX, COMMIT_EAGER_BYTES,
-    COMMITS_IN_FLIGHT_MAX, EVICTED_A_TURN,
+    BLOCK, BODY_LOOKED_AT_ONE_IN, CHECKPOINT_AT_ONE_IN, COMMIT_BUFFER_BYTES, COMMIT_BYTES_MAX,
+    COMMIT_EAGER_BYTES, COMMITS_IN_FLIGHT_MAX, EVICTED_A_TURN,
 };
 use crate::tail::Chunk;
 
@@ -20,24 +21,26 @@ impl Inner {
     /// Writes an entry into the commit being filled, after sealing it if there is no room; returns where its payload
     /// lies in the buffer.
     pub(super) fn put(&self, state: &mut State, entry: &Entry, payload: &[u8]) -> Range<usize> {
-        let length = ENTRY_BYTES + payload.len();
+        let length = |at: usize| ENTRY_BYTES + entry.padding(at) + payload.len();
         let padded = |bytes: usize| bytes.next_multiple_of(BLOCK as usize);
         let open = state.buffer.len();
         if open > 0 {
-            let end = open + length;
+            let end = open + length(open);
             if end > self.limits.commit_bytes_max || padded(end) > state.buffer.capacity() {
                 self.seal(state);
             }
         }
         if state.buffer.is_empty() {
-            if padded(HEADER_BYTES + length) > state.buffer.capacity() {
+            if padded(HEADER_BYTES + length(HEADER_BYTES)) > state.buffer.capacity() {
                 let pooled = self.pool.take(COMMIT_BUFFER_BYTES);
                 state.buffer = pooled.unwrap_or_else(|| PoolBuffer::plain(COMMIT_BYTES_MAX));
             }
             state.buffer.extend_to(HEADER_BYTES);
         }
-        state.buffer.extend_from_slice(&entry.encode());
-        let start = state.buffer.len();
+        let padding = entry.padding(state.buffer.len());
+        state.buffer.extend_from_slice(&entry.encode(padding));
+        let start = state.buffer.len() + padding;
+        state.buffer.extend_to(start);
         state.buffer.extend_from_slice(payload);
         start..state.buffer.len()
     }
@@ -50,6 +53,9 @@ impl Inner {
         }
         let length = state.buffer.len();
         assert!(state.placed.is_empty() == (length == HEADER_BYTES));
+        let body_crc = std::mem::replace(&mut state.body_crc, BodyCrc::new()).finish(&state.buffer);
+        let looks = cfg!(debug_assertions) || state.next.is_multiple_of(BODY_LOOKED_AT_ONE_IN);
+        assert!(!looks || body_crc == crc32c::crc32c(&state.buffer[HEADER_BYTES..]), "an unchecked batch?");
         let header = CommitHeader {
             ring_id: self.ring_id,
             incarnation: self.incarnation,
@@ -57,7 +63,7 @@ impl Inner {
             length: length as u32,
             entries: state.placed.len() as u32,
             previous_crc: state.previous_crc,
-            body_crc: crc32c::crc32c(&state.buffer[HEADER_BYTES..]),
+            body_crc,
             durable: state.durable,
             checkpoint: state.checkpoint,
         };
@@ -122,7 +128,9 @@ impl Inner {
         let Some(InFlight { sealed, started, .. }) = state.in_flight.pop_front() else { return };
         assert!(sealed.sequence == state.durable + 1);
         state.durable = sealed.sequence;
-        let us = started.elapsed().as_micros() as u64;
+        let now = reactor::now();
+        self.rate.count(now);
+        let us = now.since(started).as_micros() as u64;
         let stats = &mut state.stats;
         stats.commits += 1;
         let bytes = sealed.bytes.len() as u64;

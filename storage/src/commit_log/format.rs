@@ -6,10 +6,14 @@
 //!  32 incarnation u64 | 40 sequence u64 | 48 length u32 (header and entries) | 52 entries u32
 //!  56 header crc of the commit before u32 | 60 body crc u32 (over the entries)
 //!  64 highest sequence known durable u64 | 72 highest checkpoint known durable u64 | 80 zeros
-//! entry (56 bytes, little endian, then `length` bytes)
+//! entry (56 bytes, little endian, then `padding` zeros, then `length` bytes)
 //!   0 kind u8 | 1 zeros | 4 length u32 | 8 log id u64 | 16 segment base i64 | 24 position in the segment u64
-//!  32 offset i64 | 40 length of the whole append u32 | 44 place of these bytes in it u32 | 48 leader epoch i32 | 52 zeros
+//!  32 offset i64 | 40 length of the whole append u32 | 44 place of these bytes in it u32 | 48 leader epoch i32
+//!  52 padding u16 | 54 zeros
 //! ```
+//!
+//! Large payloads are padded so that they lie in the commit as they will lie in the segment's file, modulo a sector: writeback
+//! writes them from where they are, and copies only the sectors in which two of them meet.
 //!
 //! The header has a CRC of its own, so that a commit whose entries have rotted still says its place in the sequence:
 //! recovery can tell lost acknowledged records from a torn tail. The body's CRC is part of what the header's covers,
@@ -17,7 +21,7 @@
 
 use bytes::Bytes;
 
-use crate::limits::COMMIT_BYTES_MAX;
+use crate::limits::{COMMIT_BYTES_MAX, PAYLOAD_ALIGNED_FROM, SECTOR};
 use crate::types::{LeaderEpoch, LogId, Offset, Position, SegmentBase};
 
 /// Bytes of a commit's header.
@@ -151,7 +155,16 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn encode(&self) -> [u8; ENTRY_BYTES] {
+    /// Zeros between the entry and its payload when the entry begins at `at` in its commit.
+    pub(crate) fn padding(&self, at: usize) -> usize {
+        if (self.length as usize) < PAYLOAD_ALIGNED_FROM {
+            return 0;
+        }
+        let (lies, wanted) = ((at + ENTRY_BYTES) % SECTOR, (self.position.0 % SECTOR as u64) as usize);
+        (wanted + SECTOR - lies) % SECTOR
+    }
+
+    pub(crate) fn encode(&self, padding: usize) -> [u8; ENTRY_BYTES] {
         let mut out = [0; ENTRY_BYTES];
         out[0] = self.kind as u8;
         out[4..8].copy_from_slice(&self.length.to_le_bytes());
@@ -162,10 +175,12 @@ impl Entry {
         out[40..44].copy_from_slice(&self.total.to_le_bytes());
         out[44..48].copy_from_slice(&self.fragment_at.to_le_bytes());
         out[48..52].copy_from_slice(&self.epoch.0.to_le_bytes());
+        out[52..54].copy_from_slice(&(padding as u16).to_le_bytes());
         out
     }
 
-    fn decode(bytes: &[u8; ENTRY_BYTES]) -> Option<Self> {
+    /// The entry, and its padding.
+    fn decode(bytes: &[u8; ENTRY_BYTES]) -> Option<(Self, usize)> {
         let kind = match bytes[0] {
             1 => EntryKind::Append,
             2 => EntryKind::Carry,
@@ -189,7 +204,7 @@ impl Entry {
             && entry.offset.0 >= 0
             && (kind != EntryKind::Append
                 || entry.fragment_at.checked_add(entry.length).is_some_and(|end| end <= entry.total));
-        sane.then_some(entry)
+        sane.then_some((entry, usize::from(u16::from_le_bytes(array(bytes, 52)))))
     }
 
     /// Whether this is the last, or only, piece of an append.
@@ -206,11 +221,11 @@ pub(crate) fn entries(mut body: Bytes, count: u32) -> Option<Vec<(Entry, Bytes)>
     }
     let mut out = Vec::with_capacity(count as usize);
     for _ in 0..count {
-        let entry = Entry::decode(body.first_chunk()?)?;
-        drop(body.split_to(ENTRY_BYTES));
-        if entry.length as usize > body.len() {
+        let (entry, padding) = Entry::decode(body.first_chunk()?)?;
+        if ENTRY_BYTES + padding + entry.length as usize > body.len() {
             return None;
         }
+        drop(body.split_to(ENTRY_BYTES + padding));
         out.push((entry, body.split_to(entry.length as usize)));
     }
     body.is_empty().then_some(out)
@@ -244,7 +259,9 @@ mod tests {
             for _ in 0..random.below(20) {
                 let payload: Vec<u8> = (0..random.below(100)).map(|_| random.next() as u8).collect();
                 let entry = random_entry(&mut random, payload.len() as u32);
-                body.extend_from_slice(&entry.encode());
+                let padding = random.below(SECTOR as u64) as usize;
+                body.extend_from_slice(&entry.encode(padding));
+                body.resize(body.len() + padding, 0);
                 body.extend_from_slice(&payload);
                 written.push((entry, Bytes::from(payload)));
             }

@@ -21,7 +21,7 @@ use reactor::planted::Planted;
 use run::{COUNTED, Seen, run};
 
 /// Seeds that found bugs, and what they found.
-const KEPT: [u64; 16] = [
+const KEPT: [u64; 17] = [
     2,   // an append of several pieces became whole while writeback ran, and was carried forward as a block
     62, // a checkpoint between the staging of DeleteRecords and its commit lost the log start that was answered
     59, // a truncation began inside a batch, below a log start
@@ -38,6 +38,7 @@ const KEPT: [u64; 16] = [
     36_482_381_724_304, // a second salvage replaced the first, whose bytes were in segments that no checkpoint knew
     36_777_467_310_706, // an append that a small ring promised to take waited for ever for the file being filled
     81_292_413_406_718, // a log was truncated to the start of its last segment, and the power cut before the checkpoint: the start was refused
+    87_846_351_372_067, // the simulated disk brought back, with a later sync, what a durable write had overwritten
 ];
 
 /// Fresh seeds of one run of the tests, unless the environment says otherwise.

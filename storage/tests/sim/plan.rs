@@ -39,6 +39,7 @@ pub(crate) struct Life {
 pub(crate) struct Plan {
     pub(crate) options: StoreOptions,
     pub(crate) fua: Option<bool>,
+    pub(crate) sector: u64,
     pub(crate) lives: Vec<Life>,
     pub(crate) active_logs: u64,
     pub(crate) idle_logs: u64,
@@ -56,6 +57,7 @@ impl Plan {
         let together = Random::new(seed, "together");
         let sync_together_from = *together.pick(&[1, 1, 2, 3, 6, usize::MAX]);
         let segment_errno = *together.pick(&[5, 5, 5, 28]);
+        let sector = *together.pick(&[512, 512, 512, 4096]);
         let options = StoreOptions {
             commit_log_bytes: ring,
             ring_first_file_bytes: file,
@@ -78,7 +80,7 @@ impl Plan {
         let active_logs = random.range(1..7);
         let idle_logs = *random.pick(&[0, 3, 40]);
         let producers = random.range(1..5);
-        Self { options, fua, lives, active_logs, idle_logs, producers, segment_errno }
+        Self { options, fua, sector, lives, active_logs, idle_logs, producers, segment_errno }
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use reactor::planted::Planted;
 use reactor::sim::{Fault, MachineId, On, Options, Random, Simulation};
 use reactor::{Priority, spawn};
+use storage::limits::BLOCK;
 use storage::types::{LogId, Offset};
 use storage::{DataDir, Store, StoreOptions, StoreStats, place_anew};
 
@@ -18,7 +19,7 @@ use crate::plan::{End, Life, Plan, Trouble, log_config};
 use crate::work::{self, Shard};
 
 /// What every batch of runs must have seen, so that it was not idle.
-pub(crate) const COUNTED: [&str; 20] = [
+pub(crate) const COUNTED: [&str; 22] = [
     "acknowledged",
     "duplicates",
     "reads",
@@ -36,6 +37,8 @@ pub(crate) const COUNTED: [&str; 20] = [
     "checkpoints",
     "carried",
     "synced together",
+    "blocks written in place",
+    "made together",
     "poisoned",
     "commits replayed",
     "refused to start",
@@ -103,6 +106,7 @@ pub(crate) fn run(seed: u64, planted: Option<Planted>) -> Outcome {
         simulation.plant(bug);
     }
     let machine = simulation.machine(u64::MAX, plan.fua);
+    simulation.set_sector(machine, plan.sector);
     let seen = Rc::new(RefCell::new(Seen::new(plan.options.clone(), plan.active_logs)));
     let run = Run {
         simulation,
@@ -381,6 +385,9 @@ fn take_counters(shard: &Shard, before: &mut StoreStats) {
     seen.add("checkpoints", stats.checkpoints - before.checkpoints);
     seen.add("carried", stats.carried - before.carried);
     seen.add("synced together", stats.synced_together - before.synced_together);
+    let in_place = |stats: &StoreStats| (stats.writeback_bytes - stats.writeback_copied_bytes) / BLOCK;
+    seen.add("blocks written in place", in_place(&stats) - in_place(before));
+    seen.add("made together", stats.made_together - before.made_together);
     seen.add("poisoned", u64::from(stats.poisoned && !before.poisoned));
     *before = stats;
 }

@@ -161,6 +161,35 @@ fn ten_thousand_idle_logs_open_and_come_back() {
     });
 }
 
+/// Bytes that writeback wrote for batches of a length, and how many of them it copied.
+fn copied_by_writeback(length: usize) -> (u64, u64) {
+    let dir = folder();
+    let options = StoreOptions {
+        commit_log_bytes: 32 << 20,
+        dirty_bytes: 16 << 20,
+        tail_bytes: 16 << 20,
+        ..options(dir.path())
+    };
+    run(move || async move {
+        let (store, _) = open(options, &[spec(1)]).await;
+        let log = store.create_log(spec(1)).unwrap();
+        for number in 0..(2 << 20) / length as u64 {
+            append(&store, &log, &batch(&value(number, length))).await;
+        }
+        store.close().await.unwrap();
+        let stats = store.stats();
+        (stats.writeback_bytes, stats.writeback_copied_bytes)
+    })
+}
+
+#[test]
+fn writeback_copies_small_batches_and_of_large_ones_only_the_ends() {
+    let (written, copied) = copied_by_writeback(100_000);
+    assert!(written >= 2_000_000 && copied < written / 50, "{copied} of {written}");
+    let (written, copied) = copied_by_writeback(5_000);
+    assert!(written >= 2_000_000 && copied == written, "{copied} of {written}");
+}
+
 /// Where the bytes of a read lie in memory, if they do.
 async fn places(log: &storage::Log) -> Vec<*const u8> {
     let read = log.read(Offset(0), 5_000, Offset::MAX).await.unwrap();

@@ -4,6 +4,7 @@
 
 mod back_pressure;
 mod damage;
+mod first_reads;
 mod flow;
 mod logs;
 mod model;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use reactor::sim::{Fault, MachineId, On, Options, Simulation};
 use storage::limits::SYNC_TOGETHER_FROM;
 use storage::types::{LogId, Offset};
-use storage::{LogSpec, Store, StoreOptions};
+use storage::{LogSpec, StorageError, Store, StoreOptions};
 
 use crate::support::*;
 
@@ -69,34 +69,20 @@ fn checkpoint_twice(options: &StoreOptions, count: u64) -> u64 {
 fn a_checkpoint_of_many_logs_syncs_their_file_system_and_survives_a_reopen() {
     let dir = folder();
     let expected = u64::from(reactor::fs::can_sync_file_system(dir.path()).unwrap());
-    let synced = checkpoint_twice(
-        &StoreOptions {
-            sync_together_from: SYNC_TOGETHER_FROM,
-            commit_log_bytes: 8 << 20,
-            ..options(dir.path())
-        },
-        MANY,
-    );
+    let synced = checkpoint_twice(&StoreOptions { commit_log_bytes: 8 << 20, ..options(dir.path()) }, MANY);
     assert!(synced >= 2 * expected, "{synced}");
 }
 
 #[test]
 fn a_checkpoint_of_few_logs_syncs_each_file() {
     let dir = folder();
-    assert_eq!(
-        checkpoint_twice(&StoreOptions { sync_together_from: SYNC_TOGETHER_FROM, ..options(dir.path()) }, 5),
-        0
-    );
+    assert_eq!(checkpoint_twice(&options(dir.path()), 5), 0);
 }
 
 #[test]
 fn logs_go_on_are_deleted_and_lose_their_start_while_their_file_system_is_synced() {
     let dir = folder();
-    let first = StoreOptions {
-        sync_together_from: SYNC_TOGETHER_FROM,
-        commit_log_bytes: 8 << 20,
-        ..options(dir.path())
-    };
+    let first = StoreOptions { commit_log_bytes: 8 << 20, ..options(dir.path()) };
     let second = first.clone();
     run(move || async move {
         let specs = specs(MANY);
@@ -122,6 +108,34 @@ fn logs_go_on_are_deleted_and_lose_their_start_while_their_file_system_is_synced
         let end = |id| store.log(LogId(id)).map(|log| (log.start_offset().0, log.end_offset().0));
         assert_eq!((end(1), end(2), end(3)), (None, Some((1, 3)), Some((0, 1))));
         check_all(&store, &specs[3..], 4).await;
+    });
+}
+
+#[test]
+fn new_files_of_many_logs_cost_no_operation_each() {
+    let dir = folder();
+    if !reactor::fs::can_sync_file_system(dir.path()).unwrap() {
+        return; // nothing is written together here
+    }
+    // Nothing is written before the checkpoint.
+    // Nothing is written before the checkpoint.
+    let options = StoreOptions {
+        commit_log_bytes: 8 << 20,
+        ring_first_file_bytes: 8 << 20,
+        dirty_bytes: 4 << 20,
+        ..options(dir.path())
+    };
+    run(move || async move {
+        let specs = specs(MANY);
+        let (store, _) = open(options, &specs).await;
+        append_all(&store, &specs, 0).await;
+        let before = reactor::stats().operations;
+        store.checkpoint().await.unwrap();
+        let operations = reactor::stats().operations - before;
+        assert_eq!(store.stats().made_together, MANY);
+        // One write of each; making its folder and its file would be two more.
+        assert!((MANY..2 * MANY).contains(&operations), "{operations} for {MANY} logs");
+        check_all(&store, &specs, 1).await;
     });
 }
 
@@ -199,6 +213,44 @@ fn what_could_not_be_synced_for_want_of_space_is_written_again() {
         on(&simulation, machine, || async {
             let (store, _) = open(simulated(), &specs(8)).await;
             check_all(&store, &specs(8), 2).await;
+        });
+    }
+}
+
+/// A checkpoint of eight new logs while files cannot be made as the fault says.
+fn make_with_fault(seed: u64, fault: Fault, check: fn(&Store, Result<(), StorageError>)) {
+    let simulation = Simulation::new(Options::new(seed));
+    let machine = simulation.machine(u64::MAX, None);
+    simulation.fail(machine, fault);
+    on(&simulation, machine, move || async move {
+        let (store, _) = open(simulated(), &specs(8)).await;
+        append_all(&store, &specs(8), 0).await;
+        check(&store, store.checkpoint().await);
+    });
+    simulation.heal(machine);
+    simulation.power_cut(machine);
+    on(&simulation, machine, || async {
+        let (store, _) = open(simulated(), &specs(8)).await;
+        check_all(&store, &specs(8), 1).await;
+    });
+}
+
+#[test]
+fn a_file_that_cannot_be_made_concerns_its_log_and_no_other() {
+    let fault = |errno, times| Fault { on: On::Open, path: "/topic-3-".into(), errno, after: 0, times };
+    for seed in 0..20 {
+        make_with_fault(seed, fault(5, 1), |store, result| {
+            result.unwrap();
+            assert_eq!((store.stats().made_together, store.stats().offline_logs), (7, 0), "made once more");
+        });
+        make_with_fault(seed, fault(5, u64::MAX), |store, result| {
+            result.unwrap();
+            assert_eq!((store.stats().made_together, store.stats().offline_logs), (7, 1));
+        });
+        make_with_fault(seed, fault(24, u64::MAX), |store, result| {
+            result.unwrap_err();
+            assert_eq!((store.stats().made_together, store.stats().offline_logs), (0, 0));
+            assert!(store.poisoned().is_none());
         });
     }
 }

@@ -25,6 +25,8 @@ use super::compression::Codec;
 pub const LENGTH_PREFIX: usize = 12;
 /// Bytes of the header: the smallest batch there is.
 pub const HEADER_LEN: usize = 61;
+/// Where the part of a batch begins that its CRC covers; it ends with the batch.
+pub const CRC_COVERS_FROM: usize = ATTRIBUTES_AT;
 /// The one magic that is accepted: message format v2 (Kafka 0.11 and later).
 pub const MAGIC: i8 = 2;
 /// No timestamp is known.

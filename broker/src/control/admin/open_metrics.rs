@@ -384,6 +384,10 @@ fn storage(page: &mut Page<'_>, shards: &[ShardView]) -> fmt::Result {
         each(shards, |shard| shard.last.store.writeback_bytes),
     )?;
     page.counter(
+        Name("corelane_writeback_copied", Some(Unit::Bytes), "Of these, bytes that were copied for it"),
+        each(shards, |shard| shard.last.store.writeback_copied_bytes),
+    )?;
+    page.counter(
         Name("corelane_checkpoints", None, "Checkpoints written"),
         each(shards, |shard| shard.last.store.checkpoints),
     )?;

@@ -105,14 +105,23 @@ impl Content {
                 left.push(change);
                 continue;
             }
-            apply(&mut self.durable, &change.kind, |_| true);
+            // A newer write that was made durable by itself stays: the drive's cache holds the newest only.
+            let newest = &self.newest;
+            let newer = |at: usize| newest.get(&(at / SECTOR)).is_none_or(|last| *last < change.sequence);
+            match &change.kind {
+                Kind::Length(_) if change.sequence < self.newest_length => {}
+                kind => apply(&mut self.durable, kind, newer),
+            }
             match &change.kind {
                 // Without older changes there is nothing to remember.
                 _ if left.is_empty() => {}
-                Kind::Length(_) => self.newest_length = change.sequence,
+                Kind::Length(_) => self.newest_length = self.newest_length.max(change.sequence),
                 Kind::Bytes { position, bytes } => {
                     let sectors = position / SECTOR..(position + bytes.len()).div_ceil(SECTOR);
-                    self.newest.extend(sectors.map(|sector| (sector, change.sequence)));
+                    for sector in sectors {
+                        let newest = self.newest.entry(sector).or_default();
+                        *newest = change.sequence.max(*newest);
+                    }
                 }
             }
         }
@@ -247,6 +256,17 @@ mod tests {
             content.cut(Loss::Nothing, &Random::new(seed, "test"));
             assert_eq!(content.read(0, 4096), [[2; 512], [4; 512]].concat());
         }
+    }
+
+    #[test]
+    fn a_sync_does_not_bring_back_what_a_durable_write_has_overwritten() {
+        let mut content = Content::default();
+        content.write(1, 0, &[1; 1024]);
+        content.write(2, 0, &[2; 512]);
+        content.persist_one(2);
+        content.persist(2);
+        content.cut(Loss::All, &Random::new(1, "test"));
+        assert_eq!(content.read(0, 4096), [[2; 512], [1; 512]].concat());
     }
 
     #[test]

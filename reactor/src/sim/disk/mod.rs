@@ -69,6 +69,8 @@ pub(crate) struct Disk {
     sequence: u64,
     capacity: u64,
     fua: Option<bool>,
+    /// Unit of writes past the page cache. Power cuts tear in smaller ones.
+    pub(crate) sector: u64,
     /// Syncs of everything that were not followed by a flush of the drive's cache: when each ended, and what it covers.
     in_cache: Vec<(u64, u64)>,
     pub(crate) faults: Faults,
@@ -89,6 +91,7 @@ impl Disk {
             sequence: 0,
             capacity,
             fua,
+            sector: content::SECTOR as u64,
             in_cache: Vec::new(),
             faults: Faults::default(),
             stats: DiskStats::default(),
@@ -213,12 +216,17 @@ impl Disk {
         Ok(bytes)
     }
 
-    /// Writes; returns the number of the change.
-    pub(crate) fn write(&mut self, handle: u32, position: u64, bytes: &[u8]) -> io::Result<u64> {
+    /// Writes; returns the number of the change. Past the page cache only whole sectors, in memory as on the disk.
+    pub(crate) fn write(
+        &mut self,
+        handle: u32,
+        position: u64,
+        bytes: &[u8],
+        alignment: usize,
+    ) -> io::Result<u64> {
         let path = self.path_of(handle);
-        if self.file(handle)?.0.direct
-            && !(position.is_multiple_of(512) && crate::is_aligned_to(bytes, content::SECTOR))
-        {
+        let in_sectors = position.is_multiple_of(self.sector) && alignment as u64 >= self.sector;
+        if self.file(handle)?.0.direct && !in_sectors {
             return Err(errno(libc::EINVAL));
         }
         if position > i64::MAX as u64 / 2 {
