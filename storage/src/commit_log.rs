@@ -176,6 +176,8 @@ struct Inner {
     no_space: Cell<bool>,
     /// The ring cannot have another file now, for want of space.
     stuck: Cell<bool>,
+    /// Free bytes of the ring that the append needs which was looked at last; 0 when it did not lack them.
+    room_wanted: Cell<u64>,
     /// Tells the committing task that there is something to do.
     wake: Notify,
     /// Tells maintenance that the ring fills or memory is short.
@@ -230,6 +232,7 @@ impl CommitLog {
             stopped: Cell::new(false),
             no_space: Cell::new(false),
             stuck: Cell::new(false),
+            room_wanted: Cell::new(0),
             wake: Notify::new(),
             pressure,
             queue: RefCell::default(),

@@ -82,12 +82,11 @@ async fn housekeep(inner: &Rc<StoreInner>) {
     inner.commit.mark_durable();
 }
 
-/// A quarter of the ring is in use, and there is a file to free.
+/// A quarter of the ring is in use or an append waits for room in it, and there is a file to free.
 fn is_crowded(inner: &StoreInner) -> bool {
-    inner.commit.with_ring(|ring| {
-        let total = ring.total();
-        total - ring.free() >= total / CHECKPOINT_AT_ONE_IN && !ring.closed().is_empty()
-    })
+    let used = |ring: &ring::Ring| ring.total() - ring.free() >= ring.total() / CHECKPOINT_AT_ONE_IN;
+    let wanted = inner.commit.wants_room() || inner.commit.with_ring(used);
+    wanted && inner.commit.with_ring(|ring| !ring.closed().is_empty())
 }
 
 /// Writes dirty blocks back without a checkpoint, largest first, until a quarter of the budget is left: what is small

@@ -33,6 +33,7 @@ impl CommitLog {
             return Err(StageError::TooLarge { max });
         }
         let state = inner.state.borrow();
+        inner.room_wanted.set(0);
         if state.poisoned.is_some() {
             return Err(StageError::Poisoned);
         }
@@ -52,6 +53,7 @@ impl CommitLog {
         // A batch near the budget or above it gets in when not much else is there.
         let too_dirty = dirty + bytes as u64 > budget && dirty > budget / 4;
         if state.ring.free() < reserve + needed as u64 {
+            inner.room_wanted.set(reserve + needed as u64);
             // Files are freed but never the one being filled: waiting may be in vain.
             let in_vain = state.ring.closed().is_empty() || reserve + needed as u64 > state.ring.total();
             let refused = inner.stuck.get() && in_vain;
@@ -88,12 +90,16 @@ impl CommitLog {
         }
         let place = Queued { inner: &self.inner, notify: Rc::new(Notify::new()) };
         self.inner.queue.borrow_mut().push_back(Rc::clone(&place.notify));
-        self.inner.pressure.notify_one();
+        let mut told = false;
         loop {
             let first =
                 self.inner.queue.borrow().front().is_some_and(|first| Rc::ptr_eq(first, &place.notify));
             if first {
                 match self.check(bytes) {
+                    // Maintenance hears once of each that it makes room for.
+                    Err(StageError::Full) if !std::mem::replace(&mut told, true) => {
+                        self.inner.pressure.notify_one();
+                    }
                     Err(StageError::Full) => {}
                     decided => {
                         self.inner.granted.set(decided.is_ok());
@@ -108,6 +114,11 @@ impl CommitLog {
     /// Appends wait to be admitted.
     pub(crate) fn has_queue(&self) -> bool {
         !self.inner.queue.borrow().is_empty()
+    }
+
+    /// An append waits for room in the ring, which only a checkpoint makes.
+    pub(crate) fn wants_room(&self) -> bool {
+        self.has_queue() && self.inner.state.borrow().ring.free() < self.inner.room_wanted.get()
     }
 
     /// Appends that wait to be admitted.

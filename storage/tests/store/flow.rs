@@ -1,5 +1,7 @@
 //! Bytes on their way: commits, ring reuse, carried blocks, segments; read identically wherever they are.
 
+use std::time::Duration;
+
 use storage::StoreOptions;
 use storage::types::{Offset, Timestamp};
 
@@ -118,6 +120,33 @@ fn an_append_longer_than_a_commit_is_cut_and_put_together_again() {
         let newest = log.max_timestamp().await.unwrap().unwrap();
         assert_eq!(newest.timestamp, Timestamp(1_700_000_000_000));
         store.close().await.unwrap();
+    });
+}
+
+#[test]
+fn the_largest_append_gets_in_whatever_the_ring_holds() {
+    let dir = folder();
+    let file = 64 << 10;
+    let options = StoreOptions {
+        ring_first_file_bytes: file,
+        ring_file_bytes: file,
+        commit_log_bytes: 18 * file,
+        direct: storage::Direct::Off,
+        ..options(dir.path())
+    };
+    run(move || async move {
+        let (store, _) = open(options, &[spec(1)]).await;
+        let log = store.create_log(spec(1)).unwrap();
+        let around = batch(b"").len() + 10;
+        let largest = batch(&vec![7; store.append_bytes_max() - around]);
+        // A block more of the ring each time: from nothing in use to what starts a checkpoint, and back.
+        for used in 0..100 {
+            for _ in 0..used {
+                append(&store, &log, &batch(&[8; 100])).await;
+            }
+            let admitted = reactor::timeout(Duration::from_secs(20), append(&store, &log, &largest)).await;
+            assert!(admitted.is_ok(), "behind {used} small ones: {:?}", store.stats());
+        }
     });
 }
 
