@@ -48,6 +48,8 @@ pub const GROW_AT_ONE_IN: u64 = 8;
 pub const PROBE_COMMITS: usize = 16;
 /// Bytes of one write to a segment: as many as fit in one of the reactor's registered buffers.
 pub const SEGMENT_WRITE_BYTES: usize = reactor::limits::FIXED_BUFFER_BYTES;
+/// Bytes of it that are gathered before it is looked whether others should have their turn.
+pub const GATHERED_A_STEP_BYTES: u64 = 128 << 10;
 /// Bytes from which a piece of such a write is written from where it lies; shorter ones are copied.
 pub const WRITE_IN_PLACE_FROM: usize = 8 << 10;
 /// Segment bytes reserved ahead for partitions that write much.

@@ -23,7 +23,9 @@ use crate::cold_segments::segment_path;
 use crate::error::StorageError;
 use crate::gathered::{Gather, Gathered, Lying};
 use crate::index_file;
-use crate::limits::{BLOCK, SEGMENT_AHEAD_BYTES, SEGMENT_AHEAD_FROM_BYTES, SEGMENT_WRITE_BYTES};
+use crate::limits::{
+    BLOCK, GATHERED_A_STEP_BYTES, SEGMENT_AHEAD_BYTES, SEGMENT_AHEAD_FROM_BYTES, SEGMENT_WRITE_BYTES,
+};
 use crate::log::core::{Health, LogCell, LogCore};
 use crate::options::Direct;
 use crate::salvage;
@@ -301,7 +303,7 @@ async fn write_blocks(
         };
         let (buffer, in_place) = (reactor::fixed_buffer().await, inner.writes_in_place.get());
         let to_fill = Gather::new(buffer, from, in_place);
-        let Some(gathered) = gather(to_fill, cell, job.base, from..to, &block) else {
+        let Some(gathered) = gather(to_fill, cell, job.base, from..to, &block).await else {
             // The segment went, or its bytes did: the log was deleted or its start moved.
             return if still_needed(cell, job.base) {
                 Err(StorageError::corrupt(path, format!("bytes at {from} are not in memory")))
@@ -358,8 +360,9 @@ async fn read_start(file: &File, path: &Path, from: u64, length: usize) -> Resul
     Ok(block.freeze().slice(..length))
 }
 
-/// A range for one write, padded with zeros; `None` when memory does not have all of it.
-fn gather(
+/// A range for one write, padded with zeros; `None` when memory does not have all of it. Takes turns with others: of small
+/// batches there are thousands in one.
+async fn gather(
     mut gather: Gather,
     cell: &LogCell,
     base: SegmentBase,
@@ -369,8 +372,13 @@ fn gather(
     let length = (range.end - range.start) as usize;
     gather.add(&start.slice(..start.len().min(length)));
     let parts = cell.core.borrow().memory(base, gather.at(), range.end);
+    let mut step_end = gather.at() + GATHERED_A_STEP_BYTES;
     for part in &parts {
         gather.add(part);
+        if gather.at() >= step_end && reactor::should_yield() {
+            reactor::yield_now().await;
+            step_end = gather.at() + GATHERED_A_STEP_BYTES;
+        }
     }
     (gather.at() == range.end).then(|| gather.finish())
 }
