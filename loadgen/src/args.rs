@@ -271,7 +271,7 @@ impl Command {
     pub(crate) fn access(&self) -> Result<Access, ClientError> {
         match self.way() {
             Ok(cluster) => cluster.access(),
-            Err(args) => Ok(Access::plain(&args.bootstrap, args.timeout())),
+            Err(args) => args.access(),
         }
     }
 

@@ -26,6 +26,9 @@ pub(crate) const DECOMPRESSED_BATCH_BYTES_MAX: usize = 64 << 20;
 /// Longest time to wait for a TCP connection.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Longest time for renewing a login, which waits behind the requests that are in flight.
+pub(crate) const RENEWAL_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Pause before a coordinator is asked again that has not ended the transaction before yet, as that of the Java client.
 pub(crate) const CONCURRENT_PAUSE: Duration = Duration::from_millis(20);
 

@@ -27,7 +27,7 @@ use topic::Topics;
 pub(crate) use plan::Size;
 
 use crate::args::{OutputArgs, ProfileArgs};
-use crate::client::{Access, ClientError};
+use crate::client::ClientError;
 use crate::host::Host;
 use crate::limits::{PROFILE_LOOK, PROFILE_SETTLE_MAX, PROFILE_SPACE_WAIT_MAX};
 use crate::metrics::Scrape;
@@ -134,7 +134,8 @@ impl<'a> Profiling<'a> {
         if pid == std::process::id() {
             return usage(format!("process {pid} is loadgen: --pid is the broker's process id"));
         }
-        facts_of(&Access::plain(&args.bootstrap, args.timeout()))?;
+        let access = args.access()?;
+        facts_of(&access)?;
         let page = output.metrics.as_ref().map(crate::metrics::MetricsUrl::scrape).transpose()?;
         let steps = plan::steps(args.size(), args.rounds());
         let cores = args.broker_cores.map(f64::from);
@@ -145,6 +146,7 @@ impl<'a> Profiling<'a> {
             broker: Broker {
                 name: args.broker_name.clone().unwrap_or_else(|| broker_name(page.as_ref(), pid)),
                 cores: cores.unwrap_or(1.0),
+                protocol: args.security.protocol().to_owned(),
             },
             extent: Extent {
                 size: args.size().name().to_owned(),
@@ -155,12 +157,8 @@ impl<'a> Profiling<'a> {
         };
         let mut profiling = Self {
             args,
-            laboratory: Laboratory { pid, stop },
-            topics: Topics {
-                bootstrap: args.bootstrap.clone(),
-                timeout: args.timeout(),
-                configs: args.topic_configs.clone(),
-            },
+            laboratory: Laboratory { pid, stop, security: args.security.words() },
+            topics: Topics { access, configs: args.topic_configs.clone() },
             profile: None,
             draft,
             progress: Progress::to_terminal(),

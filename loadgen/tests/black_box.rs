@@ -6,7 +6,11 @@ mod broker;
 
 use std::fmt::Write as _;
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use broker::logins::Logins;
 use broker::{Broker, Fault};
 
 /// A run's exit status, what it printed, and its figures.
@@ -60,8 +64,25 @@ fn what_nobody_acknowledges_is_sent_all_the_same() {
     assert_eq!((produced.status, produced.figure("records")), (Some(0), "20000"), "{}", produced.text);
     assert_eq!(produced.figure("latency_to"), "handing to the socket");
     // The broker may still be reading what the socket took.
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
     assert_eq!(Run::of(&broker, "consume").figure("records"), "20000");
+}
+
+#[test]
+fn a_login_is_renewed_before_its_time_is_over() {
+    let logins = Arc::new(Logins::lasting(Duration::from_millis(500)));
+    let broker = Broker::start_for(&logins).address.to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    std::fs::write(&password, "secret\n").unwrap();
+    let line = "verify --partitions 3 --records 20000 --size 100 --rate 5000 --linger-ms 1 --threads 2";
+    let login =
+        format!("--sasl-mechanism PLAIN --sasl-user alice --sasl-password-file {}", password.display());
+    let run = Run::of(&broker, &format!("{line} {login}"));
+    assert_eq!((run.status, run.figure("verdict")), (Some(0), "clean"), "{}", run.text);
+    let count = |counter: &std::sync::atomic::AtomicU32| counter.load(Ordering::Relaxed);
+    assert_eq!(count(&logins.refused), 0, "requests that a broker refuses");
+    assert!(count(&logins.renewed) >= 4, "{logins:?}");
 }
 
 #[test]

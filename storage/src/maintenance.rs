@@ -49,6 +49,7 @@ async fn run(inner: Rc<StoreInner>) {
         }
         let _turn = inner.maintenance.acquire(1).await;
         if inner.is_closed() || inner.commit.poisoned().is_some() {
+            freed = false;
             continue;
         }
         let before = (inner.commit.with_ring(ring::Ring::free), inner.commit.dirty());

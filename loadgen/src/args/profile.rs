@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::parse;
+use super::security::SecurityArgs;
+use crate::client::{Access, ClientError};
 use crate::profile::Size;
 
 /// The broker runs on this machine, and has it for itself but for this program.
@@ -50,6 +52,8 @@ pub(crate) struct ProfileArgs {
     /// Configuration of the topics.
     #[arg(long = "topic-config", value_name = "NAME=VALUE", value_parser = parse::name_and_value)]
     pub(crate) topic_configs: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) security: SecurityArgs,
 }
 
 impl ProfileArgs {
@@ -67,6 +71,12 @@ impl ProfileArgs {
 
     pub(crate) fn space_bytes(&self) -> u64 {
         (self.space * 1e9) as u64
+    }
+
+    /// The way to the broker: reads the files that it needs.
+    pub(crate) fn access(&self) -> Result<Access, ClientError> {
+        let (bootstrap, timeout) = (self.bootstrap.clone(), self.timeout());
+        Ok(Access { bootstrap, timeout, security: self.security.read()? })
     }
 
     pub(crate) fn timeout(&self) -> Duration {

@@ -39,6 +39,16 @@ pub(crate) struct SecurityArgs {
 }
 
 impl SecurityArgs {
+    /// The security protocol, as brokers call it.
+    pub(crate) fn protocol(&self) -> &'static str {
+        match (&self.tls_ca, self.sasl_mechanism) {
+            (None, None) => "PLAINTEXT",
+            (Some(_), None) => "SSL",
+            (None, Some(_)) => "SASL_PLAINTEXT",
+            (Some(_), Some(_)) => "SASL_SSL",
+        }
+    }
+
     /// Reads the files.
     pub(crate) fn read(&self) -> Result<Security, ClientError> {
         let own = self.tls_cert.as_deref().zip(self.tls_key.as_deref());
@@ -51,6 +61,12 @@ impl SecurityArgs {
             _ => None,
         };
         Ok(Security { tls, login })
+    }
+
+    /// What it says, as words of a command line.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let given = self.given().into_iter().filter_map(|(key, value)| Some((key, value?)));
+        given.map(|(key, value)| format!("--{}={value}", key.replace('_', "-"))).collect()
     }
 
     /// What it says, as settings of a scenario's parts.

@@ -4,6 +4,8 @@
 //! each to the oldest request that waits. When either ends, all that wait are told that the connection is lost, by
 //! dropping their end of the channel; why is kept for the message.
 
+mod login;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -18,15 +20,12 @@ use reactor::{Priority, TcpStream};
 use wire::kafka::api_versions::ApiVersionsRequest;
 use wire::kafka::frame::{self, LENGTH_BYTES};
 use wire::kafka::header::ResponseHeader;
-use wire::kafka::sasl_authenticate::SaslAuthenticateRequest;
-use wire::kafka::sasl_handshake::SaslHandshakeRequest;
 use wire::kafka::{ErrorCode, Message, Reader, Request, Str};
 
-use super::error::{ClientError, describe};
-use super::sasl::Login;
+use super::error::ClientError;
 use super::security::{Security, Tls};
 use super::transport::Transport;
-use crate::limits::{CONNECT_TIMEOUT, LOGIN_STEPS_MAX, OUTBOX_REQUESTS_MAX, RECV_BYTES, RESPONSE_BYTES_MAX};
+use crate::limits::{CONNECT_TIMEOUT, OUTBOX_REQUESTS_MAX, RECV_BYTES, RESPONSE_BYTES_MAX};
 
 /// The newest version of `ApiVersions` that is tried first.
 const API_VERSIONS_FIRST: i16 = 3;
@@ -49,6 +48,7 @@ struct Shared {
     /// Told when the outbox is empty and nothing is being written.
     written: Notify,
     client_id: Str,
+    session: login::Session,
     why_lost: RefCell<Option<String>>,
 }
 
@@ -91,6 +91,7 @@ impl Connection {
             writing: Cell::new(false),
             written: Notify::new(),
             client_id: Str::from_static("loadgen"),
+            session: login::Session::default(),
             why_lost: RefCell::new(None),
         });
         reactor::spawn(Priority::Latency, "client-write", write_frames(shared.clone())).detach();
@@ -100,10 +101,7 @@ impl Connection {
             Err(ClientError::Timeout { address: address.to_owned(), what: "ApiVersions".to_owned() })
         })?;
         if let Some(login) = &security.login {
-            let logged_in = reactor::timeout(CONNECT_TIMEOUT, connection.log_in(login)).await;
-            logged_in.unwrap_or_else(|_| {
-                Err(ClientError::Timeout { address: address.to_owned(), what: "SaslAuthenticate".to_owned() })
-            })?;
+            login::first(&connection.shared, login).await?;
         }
         Ok(connection)
     }
@@ -115,38 +113,6 @@ impl Connection {
         let secured =
             secured.unwrap_or_else(|_| Err("no answer in time: does it speak TLS on this port?".to_owned()));
         secured.map_err(|why| ClientError::Tls { address: address.to_owned(), why })
-    }
-
-    /// Proves who we are.
-    async fn log_in(&self, login: &Login) -> Result<(), ClientError> {
-        let failed =
-            |why| ClientError::Login { address: self.shared.address.clone(), user: login.user.clone(), why };
-        if self.version::<SaslHandshakeRequest>().is_err()
-            || self.version::<SaslAuthenticateRequest>().is_err()
-        {
-            return Err(failed("it offers no login".to_owned()));
-        }
-        let mechanism = Str::from_static(login.mechanism.name());
-        let offered = self.call(&SaslHandshakeRequest { mechanism }).await?;
-        if offered.error_code != 0 {
-            let known: Vec<&str> = offered.mechanisms.iter().map(Str::as_str).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            return Err(failed(format!("it does not offer {}, but {known}", login.mechanism.name())));
-        }
-        let mut exchange = login.begin();
-        let mut message = exchange.first();
-        for _ in 0..LOGIN_STEPS_MAX {
-            let answer = self.call(&SaslAuthenticateRequest { auth_bytes: message }).await?;
-            if answer.error_code != 0 {
-                let why = answer.error_message.as_ref().map(|why| why.as_str().to_owned());
-                return Err(failed(why.unwrap_or_else(|| describe(answer.error_code))));
-            }
-            match exchange.answer(&answer.auth_bytes).map_err(failed)? {
-                Some(next) => message = next,
-                None => return Ok(()),
-            }
-        }
-        Err(failed("it goes on asking".to_owned()))
     }
 
     async fn learn_versions(&self) -> Result<(), ClientError> {
@@ -172,12 +138,7 @@ impl Connection {
 
     /// The newest version of `R` that both sides speak.
     pub(crate) fn version<R: Request>(&self) -> Result<i16, ClientError> {
-        let unsupported =
-            || ClientError::Unsupported { address: self.shared.address.clone(), api: R::API_KEY };
-        let versions = self.shared.versions.borrow();
-        let (min, max) = versions.get(&R::API_KEY.key()).copied().ok_or_else(unsupported)?;
-        let version = max.min(*R::VERSIONS.end());
-        if version < min.max(*R::VERSIONS.start()) { Err(unsupported()) } else { Ok(version) }
+        self.shared.version::<R>()
     }
 
     /// Sends a request in the newest version and waits for the answer.
@@ -232,25 +193,15 @@ impl Connection {
     }
 
     async fn send_version<R: Request>(&self, version: i16, body: &R) -> Result<Reply<R>, ClientError> {
-        let correlation_id = self.shared.next_correlation();
-        let (answer_to, answer) = oneshot();
-        self.push(version, correlation_id, body).await?;
-        // Nothing runs between the push and this, so both queues have the same order.
-        self.shared.waiting.borrow_mut().push_back(Waiting { correlation_id, answer: answer_to });
-        Ok(Reply { shared: self.shared.clone(), version, answer, request: PhantomData })
+        let _entering = self.shared.session.enter().await;
+        self.shared.send_version(version, body).await
     }
 
     /// Sends a request that the broker does not answer: a produce request with `acks` 0.
     pub(crate) async fn send_unanswered<R: Request>(&self, body: &R) -> Result<(), ClientError> {
         let version = self.version::<R>()?;
-        self.push(version, self.shared.next_correlation(), body).await
-    }
-
-    async fn push<R: Request>(&self, version: i16, correlation: i32, body: &R) -> Result<(), ClientError> {
-        let frame = frame::request(version, correlation, Some(&self.shared.client_id), body);
-        // A request has no records that only the sender of files knows.
-        let parts = frame.parts().into_iter().flatten().collect();
-        self.shared.outbox.push(parts).await.map_err(|_| self.shared.lost())
+        let _entering = self.shared.session.enter().await;
+        self.shared.push(version, self.shared.next_correlation(), body).await
     }
 
     /// Waits until the socket has taken everything: before a connection is dropped whose requests are not answered.
@@ -298,6 +249,41 @@ fn decode<R: Request>(frame: Bytes, version: i16) -> Result<R::Response, ClientE
 }
 
 impl Shared {
+    /// The newest version of `R` that both sides speak.
+    fn version<R: Request>(&self) -> Result<i16, ClientError> {
+        let unsupported = || ClientError::Unsupported { address: self.address.clone(), api: R::API_KEY };
+        let versions = self.versions.borrow();
+        let (min, max) = versions.get(&R::API_KEY.key()).copied().ok_or_else(unsupported)?;
+        let version = max.min(*R::VERSIONS.end());
+        if version < min.max(*R::VERSIONS.start()) { Err(unsupported()) } else { Ok(version) }
+    }
+
+    /// Sends a request in the newest version and waits for the answer, also while a login is renewed.
+    async fn call<R: Request>(self: &Rc<Self>, body: &R) -> Result<R::Response, ClientError> {
+        let version = self.version::<R>()?;
+        self.send_version(version, body).await?.wait().await
+    }
+
+    async fn send_version<R: Request>(
+        self: &Rc<Self>,
+        version: i16,
+        body: &R,
+    ) -> Result<Reply<R>, ClientError> {
+        let correlation_id = self.next_correlation();
+        let (answer_to, answer) = oneshot();
+        self.push(version, correlation_id, body).await?;
+        // Nothing runs between the push and this, so both queues have the same order.
+        self.waiting.borrow_mut().push_back(Waiting { correlation_id, answer: answer_to });
+        Ok(Reply { shared: self.clone(), version, answer, request: PhantomData })
+    }
+
+    async fn push<R: Request>(&self, version: i16, correlation: i32, body: &R) -> Result<(), ClientError> {
+        let frame = frame::request(version, correlation, Some(&self.client_id), body);
+        // A request has no records that only the sender of files knows.
+        let parts = frame.parts().into_iter().flatten().collect();
+        self.outbox.push(parts).await.map_err(|_| self.lost())
+    }
+
     fn next_correlation(&self) -> i32 {
         let id = self.next_correlation.get();
         self.next_correlation.set(id.wrapping_add(1) & i32::MAX);
@@ -315,6 +301,7 @@ impl Shared {
         self.outbox.close();
         while self.outbox.try_pop().is_some() {}
         self.written.notify_all();
+        self.session.end();
         self.transport.shutdown();
         self.waiting.borrow_mut().clear();
     }

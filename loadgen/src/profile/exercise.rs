@@ -28,6 +28,8 @@ const READERS_SETTLE: Duration = Duration::from_millis(100);
 pub(crate) struct Laboratory {
     pub(crate) pid: u32,
     pub(crate) stop: StopFlag,
+    /// Words of a command line that say how connections are protected.
+    pub(crate) security: Vec<String>,
 }
 
 /// Lines of commands, without the program.
@@ -71,10 +73,18 @@ impl Laboratory {
         }
     }
 
+    /// A command, as if it had been typed.
+    fn command(&self, line: &str) -> Result<Command, ClientError> {
+        let typed = std::iter::once("loadgen").chain(line.split_whitespace()).map(str::to_owned);
+        let words: Vec<String> = typed.chain(self.security.iter().cloned()).collect();
+        let read = Invocation::read(&words);
+        Ok(read.map_err(|error| ClientError::Usage(format!("{line}: {error}")))?.command)
+    }
+
     fn write(&self, writer: &str, readers: &[String]) -> Result<Option<Measured>, ClientError> {
         let mut parts = Vec::new();
         for line in std::iter::once(writer).chain(readers.iter().map(String::as_str)) {
-            parts.push(Part { command: command(line)?, stop: StopFlag::default() });
+            parts.push(Part { command: self.command(line)?, stop: StopFlag::default() });
         }
         let together = self.together(&parts)?;
         if self.stop.is_set() {
@@ -93,7 +103,7 @@ impl Laboratory {
     fn read(&self, reader: &str, seconds: f64) -> Result<Option<Measured>, ClientError> {
         let (began, mut read, mut all) = (reactor::now(), Traffic::default(), None::<Together>);
         while all.is_none() || began.elapsed().as_secs_f64() < seconds {
-            let part = Part { command: command(reader)?, stop: StopFlag::default() };
+            let part = Part { command: self.command(reader)?, stop: StopFlag::default() };
             let mut pass = self.together(std::slice::from_ref(&part))?;
             if self.stop.is_set() {
                 return Ok(None);
@@ -237,14 +247,6 @@ impl Traffic {
         self.batches += other.batches;
         self.requests += other.requests;
     }
-}
-
-/// A command, as if it had been typed.
-fn command(line: &str) -> Result<Command, ClientError> {
-    let words: Vec<String> =
-        std::iter::once("loadgen").chain(line.split_whitespace()).map(str::to_owned).collect();
-    let read = Invocation::read(&words);
-    Ok(read.map_err(|error| ClientError::Usage(format!("{line}: {error}")))?.command)
 }
 
 fn stop_all(parts: &[Part]) {

@@ -46,6 +46,13 @@ pub(crate) struct Tool {
 pub(crate) struct Broker {
     pub(crate) name: String,
     pub(crate) cores: f64,
+    /// How its clients came to it, as brokers call it.
+    #[serde(default = "plaintext")]
+    pub(crate) protocol: String,
+}
+
+fn plaintext() -> String {
+    "PLAINTEXT".to_owned()
 }
 
 /// How much is to be measured.

@@ -1,7 +1,5 @@
 //! A topic for one point: made before it, deleted after it.
 
-use std::time::Duration;
-
 use reactor::Builder;
 use wire::kafka::ErrorCode;
 
@@ -13,8 +11,7 @@ const DELETE_AT_ONCE: (&str, &str) = ("file.delete.delay.ms", "0");
 /// Whose topics.
 #[derive(Clone, Debug)]
 pub(crate) struct Topics {
-    pub(crate) bootstrap: String,
-    pub(crate) timeout: Duration,
+    pub(crate) access: Access,
     pub(crate) configs: Vec<(String, String)>,
 }
 
@@ -28,7 +25,7 @@ impl Topics {
         };
         let plain = spec.clone();
         spec.configs.push((DELETE_AT_ONCE.0.to_owned(), DELETE_AT_ONCE.1.to_owned()));
-        let access = Access::plain(&self.bootstrap, self.timeout);
+        let access = self.access.clone();
         let make = || async move {
             let cluster = Cluster::connect(&access).await?;
             match cluster.ensure_topic(&spec).await {
@@ -42,7 +39,7 @@ impl Topics {
     }
 
     pub(crate) fn delete(&self, name: &str) -> Result<(), ClientError> {
-        let (access, name) = (Access::plain(&self.bootstrap, self.timeout), name.to_owned());
+        let (access, name) = (self.access.clone(), name.to_owned());
         let delete = || async move { Cluster::connect(&access).await?.delete_topic(&name).await };
         Builder::new("profile-setup").run(delete).map_err(ClientError::no_reactor)?
     }

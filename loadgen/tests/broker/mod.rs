@@ -4,6 +4,7 @@
 //! and refuses gaps, as far as a client that retries in order needs. Its [`Fault`]s are the planted bugs that `verify` must find.
 
 mod group;
+pub(crate) mod logins;
 mod transactions;
 
 use std::collections::{BTreeSet, HashMap};
@@ -37,10 +38,13 @@ use wire::kafka::metadata::{
 };
 use wire::kafka::produce::{PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse};
 use wire::kafka::record_batch::{BatchHeader, set_base_offset, set_crc};
+use wire::kafka::sasl_authenticate::SaslAuthenticateRequest;
+use wire::kafka::sasl_handshake::SaslHandshakeRequest;
 use wire::kafka::sync_group::SyncGroupRequest;
 use wire::kafka::{ApiKey, Reader, Records, Request, Str, Uuid, frame};
 
 use group::Group;
+use logins::{Logins, Session};
 use transactions::{Marked, Transactions};
 
 /// What the broker does wrong, to the tenth batch unless said otherwise.
@@ -95,6 +99,15 @@ const TOPIC_ID: Uuid = Uuid([7; 16]);
 impl Broker {
     /// Listens on a free port of this machine. The topic exists once it was created, with one partition at least.
     pub(crate) fn start(fault: Fault) -> Self {
+        Self::start_with(fault, None)
+    }
+
+    /// The same, for those who log in.
+    pub(crate) fn start_for(logins: &Arc<Logins>) -> Self {
+        Self::start_with(Fault::None, Some(Arc::clone(logins)))
+    }
+
+    fn start_with(fault: Fault, logins: Option<Arc<Logins>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let topics = BTreeSet::new();
@@ -109,15 +122,23 @@ impl Broker {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (stream, state, group) = (stream.unwrap(), state.clone(), group.clone());
-                thread::spawn(move || serve(stream, address, (&state, &group), fault));
+                let logins = logins.clone();
+                thread::spawn(move || serve(stream, address, (&state, &group), fault, logins.as_deref()));
             }
         });
         Self { address }
     }
 }
 
-fn serve(mut stream: TcpStream, address: SocketAddr, (state, group): (&Mutex<State>, &Group), fault: Fault) {
+fn serve(
+    mut stream: TcpStream,
+    address: SocketAddr,
+    (state, group): (&Mutex<State>, &Group),
+    fault: Fault,
+    logins: Option<&Logins>,
+) {
     stream.set_nodelay(true).unwrap();
+    let mut session = Session::default();
     loop {
         let mut prefix = [0; 4];
         if stream.read_exact(&mut prefix).is_err() {
@@ -127,8 +148,22 @@ fn serve(mut stream: TcpStream, address: SocketAddr, (state, group): (&Mutex<Sta
         stream.read_exact(&mut body).unwrap();
         let mut reader = Reader::new(body.freeze());
         let header = RequestHeader::decode(&mut reader).unwrap();
+        let api = ApiKey::try_from(header.api_key).unwrap();
+        if logins.is_some_and(|logins| !session.admits(logins, api)) {
+            return;
+        }
         let call = Call { header, address, state, group, fault };
-        let Some(answer) = call.answer(&mut reader) else { return };
+        let answer = match (api, logins) {
+            (ApiKey::SaslHandshake, Some(_)) => {
+                call.reply::<SaslHandshakeRequest>(&session.agree(&call.request(&mut reader)))
+            }
+            (ApiKey::SaslAuthenticate, Some(logins)) => {
+                let answer = session.authenticate(logins, &call.request(&mut reader));
+                call.reply::<SaslAuthenticateRequest>(&answer)
+            }
+            _ => call.answer(&mut reader),
+        };
+        let Some(answer) = answer else { return };
         if stream.write_all(&answer).is_err() {
             return;
         }
@@ -359,6 +394,8 @@ fn api_versions() -> ApiVersionsResponse {
         spoken::<LeaveGroupRequest>(),
         spoken::<AddPartitionsToTxnRequest>(),
         spoken::<EndTxnRequest>(),
+        spoken::<SaslHandshakeRequest>(),
+        spoken::<SaslAuthenticateRequest>(),
     ];
     ApiVersionsResponse { api_keys, ..ApiVersionsResponse::default() }
 }
