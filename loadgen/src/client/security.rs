@@ -21,13 +21,6 @@ pub(crate) struct Access {
     pub(crate) security: Security,
 }
 
-impl Access {
-    /// Without TLS and login.
-    pub(crate) fn plain(bootstrap: &str, timeout: Duration) -> Self {
-        Self { bootstrap: bootstrap.to_owned(), timeout, security: Security::default() }
-    }
-}
-
 /// Of every connection to a cluster.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Security {

@@ -134,13 +134,11 @@ async fn log_in(shared: &Rc<Shared>, login: &Login) -> Result<Option<Duration>, 
             let why = answer.error_message.as_ref().map(|why| why.as_str().to_owned());
             return Err(failed(why.unwrap_or_else(|| describe(answer.error_code))));
         }
-        match exchange.answer(&answer.auth_bytes).map_err(failed)? {
-            Some(next) => message = next,
-            None => {
-                let lifetime = u64::try_from(answer.session_lifetime_ms).unwrap_or(0);
-                return Ok((lifetime > 0).then(|| Duration::from_millis(lifetime)));
-            }
-        }
+        let Some(next) = exchange.answer(&answer.auth_bytes).map_err(failed)? else {
+            let lifetime = u64::try_from(answer.session_lifetime_ms).unwrap_or(0);
+            return Ok((lifetime > 0).then(|| Duration::from_millis(lifetime)));
+        };
+        message = next;
     }
     Err(failed("it goes on asking".to_owned()))
 }
