@@ -8,7 +8,7 @@
 //!
 //! The way of a batch: `Log::stage` → `commit_log` (write, sync) → `tail` (readers) → `writeback` → segment files →
 //! `reader` (ranges of them). The order of writes that makes a crash harmless is told where it is kept:
-//! `commit_log`, `writeback`, `checkpointer`, `recovery`, `truncate`, `deletion`.
+//! `commit_log`, `writeback`, `checkpointer`, `settling`, `recovery`, `truncate`, `deletion`.
 #![forbid(unsafe_code)]
 
 mod checkpoint;
@@ -38,6 +38,7 @@ mod retention;
 mod salvage;
 mod segment;
 mod segment_reader;
+mod settling;
 mod shards;
 mod space;
 mod store;

@@ -118,7 +118,6 @@ fn new_files_of_many_logs_cost_no_operation_each() {
         return; // nothing is written together here
     }
     // Nothing is written before the checkpoint.
-    // Nothing is written before the checkpoint.
     let options = StoreOptions {
         commit_log_bytes: 8 << 20,
         ring_first_file_bytes: 8 << 20,
